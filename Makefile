@@ -1,0 +1,72 @@
+# `make demo` and `make test` are all a newcomer needs: each makes .venv first, from the fully pinned requirements.lock.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+PROCESSES ?= 2
+
+export HF_HUB_DISABLE_TELEMETRY = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test test-slow package check format schema docs bench lock clean
+
+help:  ## say what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+# The first Python that is new enough and can make an environment; a shim that leads nowhere is passed over.
+.venv/.installed: requirements.lock pyproject.toml
+	@if [ ! -x $(PY) ]; then \
+	  for python in $${PYTHON:-} python3.11 python3.12 python3.13 python3; do \
+	    if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	      echo "Making .venv with $$("$$python" --version)"; "$$python" -m venv .venv; break; \
+	    fi; \
+	  done; \
+	  [ -x $(PY) ] || { echo "Luthier needs Python 3.11 or newer with its venv module (on Debian: apt install python3 python3-venv). Install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	fi
+	@echo "Installing what requirements.lock pins (the first time about two minutes)"
+	@$(PY) -m pip install -qq --requirement requirements.lock
+	@$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/.installed  ## tune the bundled model on the bundled data and show what changed
+	@.venv/bin/luthier demo
+
+test: .venv/.installed  ## the test suite, without the network
+	$(PY) -m pytest -n $(PROCESSES) -q
+
+test-slow: .venv/.installed  ## the tests that take longer, but for packaging
+	$(PY) -m pytest -n $(PROCESSES) -q -m slow --ignore tests/test_package.py
+
+package: .venv/.installed  ## build the wheel and install it into a clean environment (needs a package registry)
+	$(PY) -m pytest -q -m slow tests/test_package.py
+
+check: .venv/.installed  ## format, lint, types, architecture
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	$(PY) -m pytest -q tests/test_architecture.py
+
+format: .venv/.installed  ## put the code into its format
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+schema: .venv/.installed  ## write spec/schema.json and the reference pages from the sources
+	$(PY) -m luthier.spec.schema
+	$(PY) -m luthier.spec.reference
+
+docs: schema .venv/.installed  ## the reference pages, and a check of everything the documents say
+	$(PY) -m pytest -q tests/test_docs.py
+
+bench: .venv/.installed  ## measure against the peers, side by side, and draw the figure
+	$(PY) benchmarks/run.py
+
+lock:  ## write requirements.lock from what is installed in .venv
+	@{ echo "# Everything that demo, tests and checks stand on, pinned. Written by \`make lock\` from a tested environment."; \
+	   $(PY) -m pip freeze --exclude-editable --exclude luthier | sed -E 's/^(torch==[^+]+)\+.*/\1/'; } > requirements.lock.new
+	@! grep -nE ' @ |^-e|file:' requirements.lock.new || { echo "These were installed from a file; install them from a registry first." >&2; rm requirements.lock.new; exit 1; }
+	@mv requirements.lock.new requirements.lock && touch .venv/.installed && wc -l requirements.lock
+
+clean:  ## remove what can be made again: the environment, caches, builds (runs/ stays)
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Luthier: fine-tune open language models on your own hardware."""

@@ -1,0 +1,1 @@
+"""One file an adapter: which weights learn, and how they are saved."""

@@ -1,0 +1,121 @@
+"""`LoraLayer`: a frozen linear layer with any number of named low-rank products beside it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luthier.adapters.routing import current
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Shape of one product: y += scaling · (dropout(x) Aᵀ) Bᵀ with A (rank, in), B (out, rank)."""
+
+    rank: int
+    scaling: float
+    dropout: float = 0.0
+
+
+class _Product(torch.autograd.Function):
+    """y + s (x Aᵀ) Bᵀ without the copies and graph nodes that the composed form makes; `y` is overwritten."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        low = rows @ a.T
+        y = torch.nn.functional.linear(rows, weight, bias)
+        y.addmm_(low, b.T, alpha=scaling)
+        ctx.save_for_backward(rows, weight, a, b, low)
+        ctx.scaling, ctx.shape = scaling, x.shape
+        return y.view(*x.shape[:-1], weight.shape[0])
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, a, b, low = ctx.saved_tensors
+        dy = upstream.reshape(-1, upstream.shape[-1])
+        d_low = dy @ b
+        d_low *= ctx.scaling
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = dy @ weight
+            dx.addmm_(d_low, a)
+            dx = dx.view(ctx.shape)
+        d_a = d_low.T @ rows if ctx.needs_input_grad[3] else None
+        d_b = (dy.T @ low).mul_(ctx.scaling) if ctx.needs_input_grad[4] else None
+        return dx, None, None, d_a, d_b, None
+
+
+class LoraLayer(nn.Module):
+    """A frozen linear layer with any number of named low-rank products; the routing says which of them computes which positions."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base_layer = base
+        self.lora_A = nn.ParameterDict()
+        self.lora_B = nn.ParameterDict()
+        self.shapes: dict[str, LowRank] = {}
+
+    def add(self, name: str, shape: LowRank, generator: torch.Generator) -> None:
+        """A ~ U(±1/√in) as in the paper's code, B = 0: at first the adapter changes nothing."""
+        weight = self.weight
+        num_out, num_in = weight.shape
+        a = torch.empty(shape.rank, num_in).uniform_(-1, 1, generator=generator) / math.sqrt(num_in)
+        self.lora_A[name] = nn.Parameter(a.to(weight.device, weight.dtype))
+        self.lora_B[name] = nn.Parameter(torch.zeros(num_out, shape.rank, device=weight.device, dtype=weight.dtype))
+        self.shapes[name] = shape
+
+    @property
+    def weight(self) -> Tensor:
+        """(out, in), also for GPT-2's transposed `Conv1D`."""
+        weight = self.base_layer.weight
+        assert isinstance(weight, Tensor)
+        return weight if isinstance(self.base_layer, nn.Linear) else weight.T
+
+    def delta(self, name: str) -> Tensor:
+        """s B A in fp32, (out, in)."""
+        return (self.lora_B[name].float() @ self.lora_A[name].float()) * self.shapes[name].scaling
+
+    def forward(self, x: Tensor) -> Tensor:
+        routing = current()
+        if routing.whole is not None and routing.whole in self.lora_A:
+            return self._with(x, routing.whole)
+        y: Tensor = self.base_layer(x)
+        for name, positions in routing.parts:
+            if name in self.lora_A:
+                y = y.index_add(1, positions, self._product(x.index_select(1, positions), name))
+        return y
+
+    def _with(self, x: Tensor, name: str) -> Tensor:
+        if self.training and self.shapes[name].dropout:
+            y: Tensor = self.base_layer(x)
+            return y + self._product(x, name)
+        bias = self.base_layer.bias
+        scaling = self.shapes[name].scaling
+        result: Tensor = _Product.apply(x, self.weight, bias, self.lora_A[name], self.lora_B[name], scaling)
+        return result
+
+    def _product(self, x: Tensor, name: str) -> Tensor:
+        shape = self.shapes[name]
+        if self.training and shape.dropout:
+            x = nn.functional.dropout(x, shape.dropout)
+        return nn.functional.linear(nn.functional.linear(x, self.lora_A[name]), self.lora_B[name] * shape.scaling)
+
+
+def is_linear(module: nn.Module) -> bool:
+    """`nn.Linear`, or GPT-2's transposed `Conv1D`."""
+    return isinstance(module, nn.Linear) or is_transposed(module)
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """A linear layer whose weight is (in, out)."""
+    weight = getattr(module, "weight", None)
+    return type(module).__name__ == "Conv1D" and isinstance(weight, Tensor) and weight.ndim == 2
+
+
+def layers(model: nn.Module, name: str | None = None) -> dict[str, LoraLayer]:
+    """Path → adapted layer; only those that hold the adapter `name` if one is given."""
+    found = {path: m for path, m in model.named_modules() if isinstance(m, LoraLayer)}
+    return {path: layer for path, layer in found.items() if name is None or name in layer.shapes}

@@ -1,0 +1,36 @@
+"""Which adapter computes which positions of a forward: a context variable, because linear layers get no keyword arguments.
+
+Set by `models/forward.py` alone. Gradient checkpointing restores it for the forward that is computed again; module state would be
+silently wrong there (two adapters in one step, one backward: gradients off by 79 %).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Routing:
+    """`whole`: the adapter of every position (None: the base alone). Or `parts`: adapter → positions (n,) that it computes."""
+
+    whole: str | None = None
+    parts: tuple[tuple[str, Tensor], ...] = ()
+
+
+_routing: ContextVar[Routing] = ContextVar("routing", default=Routing())
+
+
+def current() -> Routing:
+    return _routing.get()
+
+
+@contextmanager
+def routed(routing: Routing) -> Iterator[None]:
+    token = _routing.set(routing)
+    try:
+        yield
+    finally:
+        _routing.reset(token)

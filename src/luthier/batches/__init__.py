@@ -1,0 +1,1 @@
+"""Rows → streams, lots, and the order in which they are seen."""

@@ -1,0 +1,61 @@
+"""Cutting the rows of an optimizer step into streams: a pure function of the rows, the token budget and what the model allows."""
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+import numpy as np
+
+from luthier.batches.examples import Example
+from luthier.batches.packing import Packing
+from luthier.batches.streams import lexical_order, num_computed
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of one stream, as indices into the step's rows. `over_budget`: a single row that alone exceeds the token budget."""
+
+    index: np.ndarray
+    num_tokens: int
+    over_budget: bool = False
+
+
+def cut(examples: Seq[Example], token_budget: int, packing: Packing) -> list[MicroBatch]:
+    """Cut between rows so that each stream computes at most `token_budget` tokens.
+
+    Rows with a common beginning are kept together where they fit; a row over the budget runs alone and is marked.
+    """
+    return [batch for rows in _compatible(examples, packing) for batch in _fill(examples, rows, token_budget, packing)]
+
+
+def _compatible(examples: Seq[Example], packing: Packing) -> list[list[int]]:
+    """Groups of rows that may share a stream, each in lexical order of the rows' first sequence."""
+    groups: dict[int, list[int]] = {}
+    for i in lexical_order([e.sequences[0].ids for e in examples]):
+        side = -1 if packing.apart(examples[i]) else packing.side(examples[i].longest)
+        groups.setdefault(side, []).append(i)
+    return [groups[side] for side in sorted(groups)]
+
+
+def _fill(examples: Seq[Example], rows: list[int], token_budget: int, packing: Packing) -> list[MicroBatch]:
+    filled: list[MicroBatch] = []
+    current: list[int] = []
+    computed = 0
+    for i in rows:
+        together = _count(examples, current, i, computed, packing)
+        if current and together > token_budget:
+            filled.append(MicroBatch(np.array(current), computed, computed > token_budget))
+            current, together = [], _count(examples, [], i, 0, packing)
+        current.append(i)
+        computed = together
+    return [*filled, MicroBatch(np.array(current), computed, computed > token_budget)]
+
+
+def _count(examples: Seq[Example], rows: list[int], new: int, before: int, packing: Packing) -> int:
+    """Tokens that a stream of `rows` (which computes `before`) computes with the row `new` added."""
+    example = examples[new]
+    if not packing.share(packing.apart(example)):
+        return before + example.num_tokens
+    if len(example.sequences) == 1 and rows and len(examples[rows[-1]].sequences) == 1:  # in lexical order the neighbour tells
+        pair = [examples[rows[-1]].sequences[0].ids, example.sequences[0].ids]
+        return before + num_computed(pair, share=True) - len(pair[0])
+    return num_computed([s.ids for i in [*rows, new] for s in examples[i].sequences], share=True)

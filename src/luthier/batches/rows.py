@@ -1,0 +1,60 @@
+"""`Rows`: what a method sees of a micro-batch: columns, and sums over what belongs together. Never a stream, a device or a rank."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from luthier.batches.examples import Example, Lot
+from luthier.batches.packing import Packing
+from luthier.batches.streams import Stream, build_stream
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """R rows with S sequences and N scored tokens.
+
+    `weights` (N,) fp32: the data's weight of each scored token. `columns`: a lot's row columns (R, …) and token columns (N,), by name.
+    """
+
+    stream: Stream
+    columns: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.stream.num_rows
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self.stream.sequence_row)
+
+    @property
+    def weights(self) -> Tensor:
+        return self.stream.weights
+
+    def per_row(self, per_token: Tensor) -> Tensor:
+        """(N,) summed over each row's scored tokens, (R,)."""
+        return per_token.new_zeros(len(self)).index_add(0, self.stream.token_row, per_token)
+
+    def per_sequence(self, per_token: Tensor) -> Tensor:
+        """(N,) summed over each sequence's scored tokens, (S,)."""
+        return per_token.new_zeros(self.num_sequences).index_add(0, self.stream.token_sequence, per_token)
+
+    def branches(self, per_sequence: Tensor) -> Tensor:
+        """(S,) as (R, k), where every row has k sequences."""
+        return per_sequence.view(len(self), -1)
+
+    @property
+    def first_tokens(self) -> Tensor:
+        """(N,) bool: the first scored token of each sequence."""
+        token = self.stream.token_sequence
+        return torch.cat([token.new_ones(1, dtype=torch.bool), token[1:] != token[:-1]])[: len(token)]
+
+
+def rows_of(lot: Lot, packing: Packing, device: torch.device) -> Rows:
+    """The whole of a (cut) lot as one micro-batch on `device`."""
+    columns = {name: column.to(device) for name, column in (lot.row_columns | lot.token_columns).items()}
+    return Rows(build_stream(lot.examples, packing).to(device), columns)
+
+
+def num_trained(examples: tuple[Example, ...]) -> int:
+    return sum(e.num_trained for e in examples)

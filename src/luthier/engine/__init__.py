@@ -1,0 +1,1 @@
+"""Everything a method must not know: the loop, optimizer, checkpoints, certificate, run folder."""

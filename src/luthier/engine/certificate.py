@@ -1,0 +1,231 @@
+"""The certificate: on a few real rows, the fast gradient is the naive one.
+
+Naive: one sequence a forward, transformers' own attention, the model's own logits, no packing, no sharing, no accumulation, no
+checkpointing, and no code of `batches/streams.py`. Dropout is off, and the trainable weights are perturbed, because LoRA's B = 0 makes
+the gradient of A exactly zero.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Seq
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from luthier.adapters.routing import Routing, routed
+from luthier.batches.examples import Example, Lot
+from luthier.batches.packing import Packing
+from luthier.batches.rows import Rows
+from luthier.batches.streams import Segment, Stream, lexical_order, num_computed
+from luthier.data.seeded import generator
+from luthier.engine.gradient import accumulate
+from luthier.engine.trainable import Masters
+from luthier.losses.logprobs import Scores
+from luthier.methods.base import Method
+from luthier.models.device import available_bytes
+from luthier.models.forward import Root, attention_of
+from luthier.spec.base import Spec
+
+PERTURBATION = 0.02
+"""Standard deviation of the noise added to the trainable weights."""
+
+WORK = 4e10
+"""Parameters times tokens that the rows may have together: a second or two of fp32 on a small machine. At least 256 tokens."""
+
+CANDIDATES = 512
+"""Rows looked at to choose from."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Relative differences of gradients, fast against naive. `noise`: of the naive gradient in the run's type against fp32."""
+
+    step: int
+    fp32: float | None
+    run_dtype: float | None
+    noise: float | None
+    num_rows: int
+    num_tokens: int
+    passed: bool
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class NaiveRoot(Root):
+    """The model as anybody would call it, with log-softmax over all of its logits."""
+
+    def score(self, stream: Stream, adapter: str | None, temperature: float = 1.0, entropy: bool = False, correct: bool = False) -> Scores:
+        parts = []
+        with routed(Routing(adapter)), attention_of(self.model, self.native_attention):
+            for segment in stream.segments:
+                ids = stream.input_ids[:, segment.start : segment.start + segment.length]
+                logp = (self.model(input_ids=ids, use_cache=False).logits[0].float() / temperature).log_softmax(-1)
+                parts.append(logp)
+        logp = torch.cat(parts)[stream.read_at]
+        return Scores(logp.gather(1, stream.targets[:, None])[:, 0], -(logp.exp() * logp).sum(-1))
+
+
+def naive_rows(example: Example, device: torch.device) -> Rows:
+    """One row, its sequences one after the other, told to the method token by token."""
+    ids, positions, segments, read, targets, weights, token_sequence, last = [], [], [], [], [], [], [], []
+    for number, sequence in enumerate(example.sequences):
+        start = len(ids)
+        segments.append(Segment(start, len(sequence)))
+        for t in range(len(sequence)):
+            ids.append(int(sequence.ids[t]))
+            positions.append(t)
+            if sequence.weights[t] != 0:
+                read.append(start + t - 1)
+                targets.append(int(sequence.ids[t]))
+                weights.append(float(sequence.weights[t]))
+                token_sequence.append(number)
+        last.append(len(ids) - 1)
+    stream = Stream(
+        input_ids=torch.tensor([ids]),
+        position_ids=torch.tensor([positions]),
+        segments=tuple(segments),
+        read_at=torch.tensor(read),
+        targets=torch.tensor(targets),
+        weights=torch.tensor(weights),
+        token_row=torch.zeros(len(read), dtype=torch.long),
+        token_sequence=torch.tensor(token_sequence),
+        sequence_row=torch.zeros(len(segments), dtype=torch.long),
+        last_at=torch.tensor(last),
+        num_rows=1,
+        apart=True,
+    )
+    return Rows(stream.to(device))
+
+
+Gradient = dict[str, Tensor]
+MakeMethod = Callable[[Root], Method[Spec, Spec]]
+"""The run's method, with roles played by another root."""
+
+
+class Certifier:
+    """Checks the gradient of one lot at any step of a run, and leaves the run as it was.
+
+    Args:
+        root: the run's. make: its method on a given root. trainable: the learning parameters of a model, by name. lot: a few real rows.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        masters: Masters,
+        make: MakeMethod,
+        trainable: Callable[[nn.Module], dict[str, nn.Parameter]],
+        lot: Lot,
+        token_budget: int,
+        tolerance: float,
+        seed: int,
+    ) -> None:
+        self.root, self.masters, self.make, self.trainable = root, masters, make, trainable
+        self.lot, self.tolerance, self.seed = lot, tolerance, seed
+        total = sum(e.num_tokens for e in lot.examples)
+        self.token_budget = max(8, min(token_budget, total // 2))  # two streams at least: accumulation is part of the proof
+
+    def check(self, step: int) -> Finding:
+        """Compare at the current weights, perturbed. `step` seeds the perturbation."""
+        before = {name: value.clone() for name, value in self.masters.values().items()}
+        run_dtype = next(iter(self.masters.parameters.values())).dtype
+        with _without_dropout(self.root.model):
+            try:
+                self.masters.load(self._perturbed(before, step))
+                fast, naive = self._both(self.root, self.masters)
+                exact = (fast, naive) if run_dtype == torch.float32 else self._in_fp32()
+            finally:
+                self.masters.clear()
+                self.masters.load(before)
+        fp32 = relative_difference(*exact) if exact else None
+        own = None if run_dtype == torch.float32 else relative_difference(fast, naive)
+        noise = relative_difference(naive, exact[1]) if exact and own is not None else None
+        passed = (fp32 is None or fp32 <= self.tolerance) and (own is None or noise is None or own <= 2 * noise)
+        return Finding(step, fp32, own, noise, len(self.lot), sum(e.num_tokens for e in self.lot.examples), passed)
+
+    def _perturbed(self, values: Gradient, step: int) -> Gradient:
+        draws = generator(self.seed, "certificate", step)
+        noise = {name: torch.from_numpy(draws.standard_normal(value.shape, dtype=np.float32)) for name, value in values.items()}
+        return {name: value + PERTURBATION * noise[name].to(value.device) for name, value in values.items()}
+
+    def _in_fp32(self) -> tuple[Gradient, Gradient] | None:
+        """Both gradients on an fp32 copy of the model, or None where there is no room for one."""
+        size = sum(p.numel() for p in self.root.model.parameters()) * 4
+        if self.root.device.type == "cpu" and available_bytes() < 1.5 * size:
+            return None
+        root = copy.deepcopy(self.root).float()
+        return self._both(root, Masters(self.trainable(root.model)))
+
+    def _both(self, root: Root, masters: Masters) -> tuple[Gradient, Gradient]:
+        masters.clear()
+        accumulate(self.make(root), self.lot, self.token_budget, root.packing, root.device, (self.seed, 0))
+        fast = {name: value.clone() for name, value in masters.gradients().items()}
+        masters.clear()
+        self._naive(root)
+        naive = {name: value.clone() for name, value in masters.gradients().items()}
+        masters.clear()
+        return fast, naive
+
+    def _naive(self, root: Root) -> None:
+        plain = NaiveRoot(root.model, Packing(3), None)
+        plain.native_attention, plain.scalar_heads = root.native_attention, root.scalar_heads
+        method = self.make(plain)
+        totals = {name: float(weight.sum()) for name, weight in method.weights(self.lot).items()}
+        coefficients = method.coefficients()
+        for i, example in enumerate(self.lot.examples):
+            row = self.lot.take(np.array([i]))
+            columns = {name: c.to(root.device) for name, c in (row.row_columns | row.token_columns).items()}
+            terms = method.loss(Rows(naive_rows(example, root.device).stream, columns))
+            loss = torch.stack([coefficients.get(name, 1.0) * term.sum() / totals[name] for name, term in terms.items()]).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+
+
+def relative_difference(a: Gradient, b: Gradient) -> float:
+    """‖a - b‖ / ‖b‖ over all weights together; infinite where b is zero or either is not finite."""
+    difference = sum(float((a[name].double() - b[name].double()).square().sum()) for name in b)
+    size = sum(float(value.double().square().sum()) for value in b.values())
+    relative = (difference / size) ** 0.5 if size > 0 else float("inf")
+    return relative if np.isfinite(relative) else float("inf")
+
+
+def choose(examples: Seq[Example], number: int, num_parameters: int, seed: int) -> list[int]:
+    """Indices of rows to check: two that share a beginning where there are such, one long, the rest by seed; few tokens in all."""
+    draws = generator(seed, "certificate-rows")
+    candidates = draws.permutation(len(examples))[:CANDIDATES]
+    limit = max(256, WORK / num_parameters) / number
+    short = [int(i) for i in candidates if examples[i].num_tokens <= limit]
+    short = short if len(short) >= number else sorted((int(i) for i in candidates), key=lambda i: examples[i].num_tokens)[: 4 * number]
+    chosen = list(_most_alike(examples, short))
+    chosen.append(max(short, key=lambda i: examples[i].num_tokens))
+    return list(dict.fromkeys([*chosen, *short]))[:number]
+
+
+def _most_alike(examples: Seq[Example], candidates: list[int]) -> tuple[int, ...]:
+    """The two neighbours in lexical order that share the most, if any do."""
+    ids = [examples[i].sequences[0].ids for i in candidates]
+    order = lexical_order(ids)
+    pairs = [(len(ids[a]) + len(ids[b]) - num_computed([ids[a], ids[b]], share=True), a, b) for a, b in zip(order, order[1:], strict=False)]
+    if not pairs or max(pairs)[0] == 0:
+        return ()
+    _, a, b = max(pairs)
+    return candidates[a], candidates[b]
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for all but the layers' own flag, which gradient checkpointing listens to."""
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = True
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training

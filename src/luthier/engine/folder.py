@@ -1,0 +1,140 @@
+"""The run folder: the truth about a run. Paths, the lock, atomic files, and JSON lines that survive a torn end."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import RunError
+
+
+class RunFolder:
+    """Paths of a run and the only writers into them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_file = path / "run.yaml"
+        self.record_file = path / "record.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.events_file = path / "events.jsonl"
+        self.samples_file = path / "samples.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.lots = path / "lots"
+        self.adapter = path / "adapter"
+        self.model = path / "model"
+
+    @property
+    def is_run(self) -> bool:
+        return self.run_file.is_file()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the lock ends with the process, however it ends.
+
+        Raises:
+            RunError: another process trains into this folder, or it cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written to ({error.strerror}). Choose another folder with `out=…`.") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"Another process is training into {self.path}. Wait for it, or choose another folder with `out=…`."
+                ) from None
+            yield
+
+    def event(self, kind: str, message: str, **details: Any) -> None:
+        """Add a line to `events.jsonl`."""
+        append_line(self.events_file, {"time": round(time.time(), 3), "kind": kind, "message": message, **details})
+
+    def read_record(self) -> dict[str, Any]:
+        """`record.json`.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        return read_json(self.record_file)
+
+
+def fsync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Whole or not at all, also after a power cut: beside it, synced, renamed.
+
+    Raises:
+        RunError: the disk is full or read-only; what was there stays.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"{path} could not be written ({error.strerror}). Make room or choose another folder; nothing was overwritten."
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        RunError: missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path.parent} holds no {path.name}, so it is not a finished part of a run.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged ({error}).") from error
+
+
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """One JSON object as one line.
+
+    Raises:
+        RunError: the disk is full or read-only.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(value, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise RunError(f"{path} could not be written ({error.strerror}). Make room, then continue with `luthier resume`.") from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSONL file; a torn last line is left out. Empty where there is no file."""
+    if not path.is_file():
+        return []
+    whole = path.read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in whole if line]
+
+
+def keep_lines(path: Path, last_step: int) -> None:
+    """Drop a torn last line, and the lines of steps after `last_step`: those steps will be made again."""
+    if path.is_file():
+        kept = [line for line in read_lines(path) if line.get("step", 0) <= last_step]
+        write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))

@@ -1,0 +1,283 @@
+"""The loop: lots, epochs, optimizer steps; validation, checkpoints and certificate on the way. It knows no method and no model."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file
+
+from luthier.adapters import blocks
+from luthier.batches.examples import Lot
+from luthier.data.seeded import generator
+from luthier.engine import checkpoint, lots, optimizer
+from luthier.engine.certificate import Certifier, Finding, choose
+from luthier.engine.checkpoint import Progress
+from luthier.engine.energy import EnergyMeter
+from luthier.engine.folder import append_line, keep_lines
+from luthier.engine.gradient import StepSums, accumulate
+from luthier.engine.report import Reporter
+from luthier.engine.samples import write_samples
+from luthier.engine.setup import Setup
+from luthier.engine.stop import StopSignal
+from luthier.engine.trainable import Masters
+from luthier.engine.validation import by_dataset, measure
+from luthier.errors import TrainingFailed
+from luthier.models.device import is_out_of_memory
+from luthier.models.estimate import step_flops
+
+SHARE_BETWEEN = 10
+"""Validations and checkpoints a run, where nothing is said."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the loop ended, `succeeded` or `paused`, and where it stood."""
+
+    status: str
+    progress: Progress
+
+
+class Loop:
+    """One run from its first step, or from its last checkpoint, to its end."""
+
+    def __init__(self, setup: Setup, reporter: Reporter, stop: StopSignal) -> None:
+        self.setup, self.reporter, self.stop = setup, reporter, stop
+        self.spec, self.folder, self.root = setup.spec, setup.folder, setup.root
+        self.method = setup.make_method(setup.root)
+        self.masters = Masters(setup.adapter.trainable(setup.root.model))
+        self.rate = self.spec.optimizer.learning_rate or setup.adapter.module.LEARNING_RATE
+        number = self.root.model.config.get_text_config().num_hidden_layers
+        path = blocks.find(self.root.model, number)
+        depths = {name: blocks.depth(name, path, number) for name in self.masters.masters}
+        self.optimizer = optimizer.build(self.masters.masters, depths, self.spec.optimizer, self.rate)
+        self.progress = Progress(token_budget=self.spec.train.token_budget)
+        self.state = self.method.first_state()
+        self.lots = lots.plan(self.method, setup.train, self.spec.train)
+        self.total = self.lots.total_steps
+        self.validate_every = self.spec.evaluation.every or max(1, math.ceil(self.total / SHARE_BETWEEN))
+        self.save_every = self.spec.checkpoints.every or max(1, math.ceil(self.total / SHARE_BETWEEN))
+        self.restored_step: int | None = None
+        self.certifier = self._certifier()
+        middle = 1 + checkpoint_step(self.spec.train.seed, self.total)
+        self.certified_steps = {0, middle, self.total}
+
+    def _certifier(self) -> Certifier:
+        setup, spec = self.setup, self.spec
+        examples = setup.train
+        size = sum(p.numel() for p in self.root.model.parameters())
+        chosen = choose(examples, min(spec.certificate.rows, len(examples)), size, spec.train.seed)
+        lot = self.method.collect([examples[i] for i in chosen], self.state, -1)
+        return Certifier(
+            self.root,
+            self.masters,
+            setup.make_method,
+            setup.adapter.trainable,
+            lot,
+            spec.train.token_budget,
+            spec.certificate.tolerance,
+            spec.train.seed,
+        )
+
+    # -- the run ------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Train to the end, or to the next stop signal.
+
+        Raises:
+            TrainingFailed: the run is wrong; the last good checkpoint stays.
+        """
+        self._restore()
+        self.reporter.started(self.setup.description, self.total, self.progress.step)
+        self.root.train()
+        with EnergyMeter() as energy:
+            if self.progress.step == 0:
+                self._certify()
+                self._validate()
+                self._save()
+            status = self._steps()
+        self.progress.energy_wh += energy.watt_hours or 0.0
+        if status == "succeeded":
+            self._finish()
+        self.reporter.ended(status)
+        return Outcome(status, self.progress)
+
+    def _steps(self) -> str:
+        for number in range(self.progress.lot, self.lots.number):
+            lot = self.lots.get(self.method, self.state, number, self.folder)
+            for epoch in range(self.progress.epoch, self.lots.epochs):
+                batches = self.method.batches(lot, epoch + number * self.lots.epochs)
+                for index in batches[self.progress.step_in_epoch :]:
+                    if self._ended() or self.progress.step >= self.total:
+                        return "succeeded"
+                    if self.stop.requested:
+                        self._save()
+                        return "paused"
+                    self._step(lot.take(index))
+                self.progress.epoch, self.progress.step_in_epoch = epoch + 1, 0
+            self.state = self.method.update(self.state, lot, {})
+            self.progress.lot, self.progress.epoch = number + 1, 0
+        return "succeeded"
+
+    def _ended(self) -> bool:
+        patience = self.spec.evaluation.patience
+        self.progress.stopped_early = patience is not None and self.progress.evaluations_since_best >= patience
+        return self.progress.stopped_early
+
+    # -- one step -----------------------------------------------------------------------------------------------
+
+    def _step(self, lot: Lot) -> None:
+        started = time.perf_counter()
+        sums = self._gradient(lot)
+        norm = self._clip(sums)
+        share = optimizer.share_of_rate(self.progress.step, self.total, self.spec.optimizer)
+        optimizer.set_rate(self.optimizer, self.rate * share)
+        self.optimizer.step()
+        self.masters.publish()
+        self.masters.clear()
+        seconds = time.perf_counter() - started
+        self.progress.step += 1
+        self.progress.step_in_epoch += 1
+        self.progress.num_tokens += sums.num_tokens
+        self.progress.seconds += seconds
+        self._log(sums, norm, self.rate * share, seconds)
+        step = self.progress.step
+        if step in self.certified_steps:
+            self._certify()
+        if step % self.validate_every == 0 and step != self.total:
+            self._validate()
+        if step % self.save_every == 0 and step != self.total:
+            self._save()
+
+    def _gradient(self, lot: Lot) -> StepSums:
+        """The step's gradient in the masters. Out of memory: half the token budget, which changes nothing but time."""
+        while True:
+            try:
+                address = (self.spec.train.seed, self.progress.step)
+                return accumulate(self.method, lot, self.progress.token_budget, self.root.packing, self.setup.device, address)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self.progress.token_budget <= 8:
+                    raise
+            self.masters.clear()
+            self.progress.token_budget //= 2
+            self._event("out_of_memory", f"out of memory: the token budget is now {self.progress.token_budget}")
+
+    def _clip(self, sums: StepSums) -> float:
+        """Clip to `max_grad_norm`; the norm before. Refuses what would train silently wrong."""
+        masters = list(self.masters.masters.values())
+        limit = self.spec.optimizer.max_grad_norm
+        norm = float(torch.nn.utils.clip_grad_norm_(masters, limit if limit is not None else math.inf))
+        step = self.progress.step + 1
+        if not math.isfinite(sums.loss) or not math.isfinite(norm):
+            raise TrainingFailed(
+                f"Step {step}: the loss is {sums.loss:g} and the gradient's norm {norm:g}. The weights are as they were before this step. "
+                f"Try a lower `optimizer.learning_rate` (now {self.rate:g}), or `train.dtype=float32`."
+            )
+        if norm == 0 and self.progress.step == 0:
+            raise TrainingFailed("Step 1: every gradient is zero, so nothing would be learned. Check `adapter` and the rows' weights.")
+        return norm
+
+    def _log(self, sums: StepSums, norm: float, rate: float, seconds: float) -> None:
+        flops = step_flops(self.root, self.masters.parameters, sums.num_computed, sums.num_trained)
+        metrics: dict[str, float] = {
+            "step": self.progress.step,
+            "epoch": self.lots.epoch_of(self.progress),
+            **{name: value for name, value in sums.terms.items()},
+            "learning_rate": rate,
+            "grad_norm": norm,
+            "tokens": sums.num_tokens,
+            "tokens_computed": sums.num_computed,
+            "streams": sums.num_streams,
+            "tokens_per_second": sums.num_tokens / seconds,
+            "seconds": seconds,
+        }
+        if self.setup.dtype.gflops:
+            metrics["share_of_limit"] = flops / (self.setup.dtype.gflops * 1e9) / seconds
+        for name, value in sums.by_dataset.items():
+            metrics[f"loss/{self.setup.dataset_names[name]}"] = value
+        append_line(self.folder.metrics_file, {**metrics, "kind": "train"})
+        left = self.progress.seconds / self.progress.step * (self.total - self.progress.step)
+        self.reporter.step(metrics, left)
+
+    # -- on the way ---------------------------------------------------------------------------------------------
+
+    def _event(self, kind: str, message: str) -> None:
+        self.folder.event(kind, message, step=self.progress.step)
+        self.reporter.event(message)
+
+    def _certify(self) -> Finding:
+        finding = self.certifier.check(self.progress.step)
+        self.progress.certificate.append(finding.as_dict())
+        self.folder.event("certificate", "passed" if finding.passed else "FAILED", **finding.as_dict())
+        if not finding.passed:
+            raise TrainingFailed(
+                f"The certificate failed at step {finding.step}: the fast gradient differs from the naive one by {finding.fp32} in fp32 "
+                f"(allowed {self.spec.certificate.tolerance:g}), by {finding.run_dtype} in the run's type (allowed twice {finding.noise}). "
+                f"The weights must not be used. Please report this with the run folder."
+            )
+        return finding
+
+    def _validate(self) -> None:
+        setup = self.setup
+        if setup.validation:
+            metrics = self._measure(range(len(setup.validation)))
+            for name, index in by_dataset(setup.validation, setup.dataset_names).items():
+                if index:
+                    metrics |= {f"{key}/{name}": value for key, value in self._measure(index).items()}
+            best = self.progress.best_loss is None or metrics["loss"] < self.progress.best_loss
+            self.progress.evaluations_since_best = 0 if best else self.progress.evaluations_since_best + 1
+            if best:
+                self.progress.best_loss, self.progress.best_step = metrics["loss"], self.progress.step
+            append_line(self.folder.metrics_file, {"step": self.progress.step, "kind": "validation", **metrics})
+            self.reporter.validated(self.progress.step, metrics, best)
+            if best and self.spec.evaluation.patience is not None:
+                self._save()
+        write_samples(setup, self.progress.step)
+
+    def _measure(self, index: range | list[int]) -> dict[str, float]:
+        examples = [self.setup.validation[i] for i in index]
+        lot = self.method.collect(examples, self.state, -2)
+        return measure(self.method, lot, self.progress.token_budget, self.root.packing, self.setup.device, self.root)
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        self.progress.method_state = self.state.model_dump(mode="json")
+        weights = self.masters.values()
+        tensors = {f"weights/{name}": value for name, value in weights.items()}
+        tensors |= {f"optimizer/{k}": v for k, v in optimizer.state_tensors(self.optimizer, self.masters.masters).items()}
+        checkpoint.save(self.folder, self.progress, tensors, lambda path: self.setup.write_weights(weights, path))
+        keep = self.spec.checkpoints
+        checkpoint.prune(self.folder, keep.keep_states, keep.keep_weights, self.progress.best_step)
+
+    def _restore(self) -> None:
+        """Go on from the newest whole checkpoint; lines of steps that will be made again are dropped."""
+        found = checkpoint.load_latest(self.folder, self.setup.device)
+        last_step = -1
+        if found is not None:
+            self.progress, tensors = found
+            last_step = self.restored_step = self.progress.step
+            self.masters.load({k[8:]: v for k, v in tensors.items() if k.startswith("weights/")})
+            memory = {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer/")}
+            optimizer.load_state(self.optimizer, self.masters.masters, memory)
+            self.state = type(self.state).model_validate(self.progress.method_state)
+            self._event("resumed", f"going on after step {self.progress.step}")
+        for path in (self.folder.metrics_file, self.folder.samples_file):
+            keep_lines(path, last_step)
+
+    def _finish(self) -> None:
+        """The last certificate and validation, and the best weights back where the run stopped early."""
+        if self.progress.step not in self.certified_steps:
+            self._certify()
+        if self.restored_step != self.progress.step:
+            self._validate()
+            self._save()
+        best = self.progress.best_step
+        if self.progress.stopped_early and best is not None and best != self.progress.step:
+            self._event("restored", f"the weights of step {best} had the lowest validation loss and are taken")
+            self.masters.load(load_file(checkpoint.path_of(self.folder, best) / self.setup.adapter.module.WEIGHTS))
+
+
+def checkpoint_step(seed: int, total: int) -> int:
+    """A step between the first and the last, by seed, for the certificate in the middle."""
+    return int(generator(seed, "certificate-step").integers(max(1, total - 1)))

@@ -1,0 +1,20 @@
+"""Answers to a few fixed prompts at each validation, in `samples.jsonl`: what the numbers look like as words."""
+
+from luthier.data.rows import Message
+from luthier.engine.folder import append_line
+from luthier.engine.setup import Setup
+from luthier.models.sample import sample
+
+
+def write_samples(setup: Setup, step: int) -> None:
+    """One line a prompt, greedy; nothing where there are no prompts or, for raw text, no template."""
+    evaluation, renderer = setup.spec.evaluation, setup.renderer
+    if not renderer.template_sources:
+        return
+    for number, prompt in enumerate(evaluation.prompts):
+        ids = renderer.prompt_ids([Message("user", prompt)])
+        drawn = sample(
+            setup.root, setup.adapter.role, ids, evaluation.max_new_tokens, 0.0, (setup.spec.train.seed, step, number), renderer.stops
+        )
+        answer = renderer.tokenizer.decode(drawn.ids, skip_special=True)
+        append_line(setup.folder.samples_file, {"step": step, "prompt": prompt, "answer": answer, "finished": drawn.finished})

@@ -1,0 +1,63 @@
+"""`Setup`: everything the loop is given. Made once by a recipe; a resumed run gets the same one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from luthier.batches.examples import Example
+from luthier.engine.folder import RunFolder
+from luthier.methods.base import Method
+from luthier.models.device import DtypeChoice
+from luthier.models.forward import Root
+from luthier.spec.base import Spec
+from luthier.spec.run import RunSpec
+from luthier.text.renderer import Renderer
+
+POLICY = "default"
+"""The adapter that learns, as PEFT calls a sole adapter."""
+
+
+@dataclass(frozen=True)
+class AdapterChoice:
+    """A module of `adapters`, its settings, and what it may not touch."""
+
+    name: str
+    module: Any
+    config: Spec
+
+    @property
+    def role(self) -> str | None:
+        """The routing of the policy: the adapter's name, or None where the base's own weights learn."""
+        return None if self.module.WHOLE_MODEL else POLICY
+
+    def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        found: dict[str, nn.Parameter] = self.module.trainable(model, POLICY)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """`make_method`: the run's method on a given root. `description`: what the console and the record say about the run."""
+
+    spec: RunSpec
+    folder: RunFolder
+    model_folder: Path
+    root: Root
+    adapter: AdapterChoice
+    make_method: Callable[[Root], Method[Spec, Spec]]
+    renderer: Renderer
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    dataset_names: tuple[str, ...]
+    device: torch.device
+    dtype: DtypeChoice
+    description: dict[str, str] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    """What is known before the first step: fingerprints, versions, machine, tier."""
+
+    def write_weights(self, weights: dict[str, torch.Tensor], path: Path) -> None:
+        self.adapter.module.save(self.root.model, self.adapter.config, POLICY, weights, self.spec.model.path, self.root.output, path)

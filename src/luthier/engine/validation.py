@@ -1,0 +1,39 @@
+"""Validation: what the method measures, averaged over rows it never trains on, without a gradient and without a logits blow-up."""
+
+from collections.abc import Sequence as Seq
+
+import torch
+
+from luthier.batches.examples import Example, Lot
+from luthier.batches.packing import Packing
+from luthier.batches.plan import cut
+from luthier.batches.rows import rows_of
+from luthier.methods.base import Method
+from luthier.spec.base import Spec
+
+
+@torch.no_grad()
+def measure(
+    method: Method[Spec, Spec], lot: Lot, token_budget: int, packing: Packing, device: torch.device, model: torch.nn.Module
+) -> dict[str, float]:
+    """Name → average over all rows of `lot`, in evaluation mode."""
+    totals: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    training = model.training
+    model.eval()
+    try:
+        for micro in cut(lot.examples, token_budget, packing):
+            rows = rows_of(lot.take(micro.index), packing, device)
+            for name, found in method.measure(rows).items():
+                totals[name] = totals.get(name, 0.0) + float(found.total.double().sum())
+                counts[name] = counts.get(name, 0.0) + float(found.count.double().sum())
+    finally:
+        model.train(training)
+    return {name: total / counts[name] for name, total in totals.items() if counts[name]}
+
+
+def by_dataset(examples: Seq[Example], names: Seq[str]) -> dict[str, list[int]]:
+    """Name of each data set → indices of its examples; empty where there is only one set."""
+    if len(names) < 2:
+        return {}
+    return {name: [i for i, e in enumerate(examples) if e.dataset == number] for number, name in enumerate(names)}

@@ -1,0 +1,1 @@
+"""One file a training method: what to collect and what to lose."""

@@ -1,0 +1,141 @@
+"""The contract of a training method: what to collect and what to lose. Everything else is the engine's."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from luthier.batches.examples import Example, Lot
+from luthier.batches.order import steps
+from luthier.batches.rows import Rows
+from luthier.losses.logprobs import Scores
+from luthier.spec.base import Spec
+
+
+class Scorer(Protocol):
+    """A policy or a reference: log-probabilities (N,) of the scored tokens; of a reference, without gradient."""
+
+    def score(self, rows: Rows, temperature: float = 1.0, entropy: bool = False, correct: bool = False) -> Scores: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One answer drawn: its token ids and the log-probability under which each was drawn, both (n,). `finished`: it ended by itself."""
+
+    ids: np.ndarray
+    logprobs: np.ndarray
+    finished: bool
+
+
+class Policy(Scorer, Protocol):
+    """What learns. `sample` draws n answers to each prompt, addressed so that the same call draws the same answers."""
+
+    def sample(
+        self, prompts: Seq[np.ndarray], n: int, max_new_tokens: int, temperature: float, address: tuple[int, ...]
+    ) -> list[list[Sample]]: ...
+
+
+class Valuer(Protocol):
+    """A critic: `values` (N,) at the positions that predict the scored tokens. A reward model: `score` (S,), one a sequence."""
+
+    def values(self, rows: Rows) -> Tensor: ...
+    def score(self, rows: Rows) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The models a method asked for. One base plays them all where it can."""
+
+    policy: Policy
+    reference: Scorer | None = None
+    critic: Valuer | None = None
+    reward: Valuer | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """How rows follow each other: rows a step, seed, and the weight of each data set."""
+
+    batch_size: int
+    seed: int
+    weights: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A quantity to average over rows: `total` and `count`, both (R,)."""
+
+    total: Tensor
+    count: Tensor
+
+
+class NoState(Spec):
+    """For methods that remember nothing between lots."""
+
+
+C = TypeVar("C", bound=Spec)
+S = TypeVar("S", bound=Spec)
+
+
+class Method(ABC, Generic[C, S]):
+    """One training method. Its docstring is its equation and its paper; its file declares `Config` and this class's one subclass."""
+
+    rows: ClassVar[tuple[str, ...]] = ("Conversation",)
+    """Kinds of row (`data/rows.py`) it learns from."""
+    learns: ClassVar[Literal["answers", "everything"]] = "answers"
+    """Which tokens of a row are scored."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Roles besides the policy."""
+    on_policy: ClassVar[bool] = False
+    """Whether `collect` samples from the policy, a lot of prompts at a time, instead of taking the data as it is."""
+
+    rows_per_prompt: int = 1
+    """On-policy: rows that `collect` makes of one prompt."""
+    prompts_per_lot: int = 64
+    """On-policy: prompts of one lot."""
+
+    def __init__(self, config: C, roles: Roles, order: Order) -> None:
+        self.config, self.roles, self.order = config, roles, order
+        self.policy = roles.policy
+
+    def first_state(self) -> Spec:
+        """What it remembers before the first lot."""
+        return NoState()
+
+    def lot_epochs(self, epochs: int) -> int:
+        """Passes over one lot: the run's epochs where the lot is the data itself."""
+        return epochs
+
+    def collect(self, examples: Seq[Example], state: S, number: int) -> Lot:
+        """Lot `number` from data rows, without gradient: sampled, scored, with whatever columns the loss needs."""
+        return Lot(tuple(examples))
+
+    def batches(self, lot: Lot, epoch: int) -> list[np.ndarray]:
+        """Which rows of the lot make each optimizer step of an epoch, in which order. Pure."""
+        return steps([e.dataset for e in lot.examples], self.order.weights, self.order.batch_size, self.order.seed, epoch)
+
+    def coefficients(self) -> dict[str, float]:
+        """How much each term counts; 1 where nothing is said."""
+        return {}
+
+    def weights(self, lot: Lot) -> dict[str, Tensor]:
+        """Per row and term (R,), from data alone: what the term's sum over a step is divided by. Default: the weights of scored tokens."""
+        return {"loss": lot.token_weight}
+
+    @abstractmethod
+    def loss(self, rows: Rows) -> dict[str, Tensor]:
+        """Per row and term (R,), summed over what the term counts."""
+
+    @torch.no_grad()
+    def measure(self, rows: Rows) -> dict[str, Measure]:
+        """What validation reports. Default: the terms of the loss, over the weights of scored tokens."""
+        count = rows.per_row(rows.weights)
+        return {name: Measure(term, count) for name, term in self.loss(rows).items()}
+
+    def update(self, state: S, lot: Lot, metrics: dict[str, float]) -> S:
+        """The state after a lot."""
+        return state

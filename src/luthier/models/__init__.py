@@ -1,0 +1,1 @@
+"""Load, probe, attention, the root module, roles, sampling."""

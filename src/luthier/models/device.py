@@ -1,0 +1,90 @@
+"""Devices and types: the only place, with `engine/sharding.py`, that names an accelerator."""
+
+import os
+import time
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+PROBE_S = 0.1
+"""Seconds given to each type."""
+
+PROBE_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class DtypeChoice:
+    """The type of the computation, and what was measured (GFLOP/s; None where nothing was)."""
+
+    dtype: torch.dtype
+    bfloat16_gflops: float | None = None
+    float32_gflops: float | None = None
+
+    @property
+    def gflops(self) -> float | None:
+        """Measured speed of the chosen type."""
+        return self.bfloat16_gflops if self.dtype == torch.bfloat16 else self.float32_gflops
+
+
+def default_device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
+
+
+def choose_dtype(setting: str, width: int, inner: int, device: torch.device) -> DtypeChoice:
+    """`auto`: the faster of bf16 and fp32 at a product of the model's own shape, (512, width) × (width, inner)."""
+    if setting != "auto":
+        return DtypeChoice(getattr(torch, setting))
+    speed = {dtype: _gflops(dtype, width, inner, device) for dtype in (torch.bfloat16, torch.float32)}
+    faster = max(speed, key=lambda dtype: speed[dtype])
+    return DtypeChoice(faster, round(speed[torch.bfloat16], 1), round(speed[torch.float32], 1))
+
+
+def _gflops(dtype: torch.dtype, width: int, inner: int, device: torch.device) -> float:
+    a = torch.randn(PROBE_TOKENS, width, device=device).to(dtype)
+    b = torch.randn(inner, width, device=device).to(dtype)
+    best, started = float("inf"), time.perf_counter()
+    torch.nn.functional.linear(a, b)
+    while time.perf_counter() - started < PROBE_S:
+        begin = time.perf_counter()
+        torch.nn.functional.linear(a, b).sum().item()
+        best = min(best, time.perf_counter() - begin)
+    if best == float("inf"):  # one product took longer than the whole probe
+        best = time.perf_counter() - started
+    return 2 * PROBE_TOKENS * width * inner / best / 1e9
+
+
+def available_bytes() -> int:
+    """Memory that can still be taken without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory this process has held so far: of the accelerator, else resident."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if os.uname().sysname == "Darwin" else peak * 1024)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch failed for want of memory, on any device."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def machine() -> dict[str, str | int]:
+    """What the arithmetic of this run depends on in its last bit."""
+    return {"cpu": torch.backends.cpu.get_cpu_capability(), "processor": _processor(), "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    except FileNotFoundError:
+        return os.uname().machine

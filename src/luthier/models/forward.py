@@ -1,0 +1,151 @@
+"""The root module: body, heads and chunked log-probabilities. Nothing else calls the body, and sharding wraps this root."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from luthier.adapters.routing import Routing, current, routed
+from luthier.batches.packing import Packing
+from luthier.batches.streams import Segment, Stream
+from luthier.losses.logprobs import HeadSpec, Scores, linear_logprobs
+from luthier.models import attention
+
+
+@contextmanager
+def attention_of(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Let `model` compute with the attention function `name` for a while."""
+    before = model.config._attn_implementation
+    if before != name:
+        model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        if before != name:
+            model.set_attn_implementation(before)
+
+
+def body_of(model: PreTrainedModel) -> Any:
+    """The model without its head."""
+    if model.base_model is not model:
+        return model.base_model
+    return next(child for child in model.children() if isinstance(child, PreTrainedModel))
+
+
+def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For the forward and for its recomputation: the second runs under the routing of the first."""
+    return nullcontext(), routed(current())
+
+
+class Root(nn.Module):
+    """A causal language model as streams see it.
+
+    Args:
+        model: frozen or not, with or without adapters. packing: what the probe found. head: how logits come from hidden states; None
+        for a head that the probe could not express, whose plain logits are then computed by the model itself.
+    """
+
+    def __init__(self, model: PreTrainedModel, packing: Packing, head: HeadSpec | None) -> None:
+        super().__init__()
+        attention.register()
+        self.model = model
+        self.packing = packing
+        self.head = head
+        self.native_attention: str = model.config._attn_implementation
+        self.scalar_heads = nn.ModuleDict()
+        self.stop_ids: frozenset[int] = frozenset()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def output(self) -> nn.Module:
+        """The layer that makes logits."""
+        layer: nn.Module = self.model.get_output_embeddings()
+        return layer
+
+    def enable_checkpointing(self) -> None:
+        self.model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": checkpoint_contexts})
+
+    def add_scalar_head(self, name: str, generator: torch.Generator) -> nn.Linear:
+        """A head (1, d) in fp32 for a critic or a reward model, drawn small."""
+        layer = nn.Linear(self.output.weight.shape[1], 1, bias=True, device=self.device, dtype=torch.float32)
+        nn.init.normal_(layer.weight, std=0.01, generator=generator)
+        nn.init.zeros_(layer.bias)
+        self.scalar_heads[name] = layer
+        return layer
+
+    def forward(
+        self,
+        stream: Stream,
+        adapter: str | None,
+        head: str | None = None,
+        temperature: float = 1.0,
+        entropy: bool = False,
+        correct: bool = False,
+    ) -> Scores | tuple[Tensor, Tensor]:
+        """Scores of the stream's scored tokens; with `head`, that scalar head's values: (N,) where they are predicted, (S,) at the ends."""
+        with routed(Routing(adapter)):
+            if self.head is None and head is None:
+                return self._plain(stream, temperature)
+            hidden = self._hidden(stream)
+            if head is not None:
+                layer = self.scalar_heads[head]
+                read = torch.cat([stream.read_at, stream.last_at])
+                values = layer(hidden.index_select(0, read).float())[:, 0]
+                return values[: len(stream.read_at)], values[len(stream.read_at) :]
+            assert self.head is not None
+            bias = getattr(self.output, "bias", None)
+            read_hidden = hidden.index_select(0, stream.read_at)  # index_select: its backward adds repeated positions in one order
+            return linear_logprobs(read_hidden, self.output.weight, bias, stream.targets, self.head, temperature, entropy, correct=correct)
+
+    def score(self, stream: Stream, adapter: str | None, temperature: float = 1.0, entropy: bool = False, correct: bool = False) -> Scores:
+        scores = self(stream, adapter, None, temperature, entropy, correct)
+        assert isinstance(scores, Scores)
+        return scores
+
+    def values(self, stream: Stream, adapter: str | None, head: str) -> tuple[Tensor, Tensor]:
+        values = self(stream, adapter, head)
+        assert isinstance(values, tuple)
+        return values
+
+    def hidden(self, stream: Stream, adapter: str | None) -> Tensor:
+        """The body's last hidden states, (T, d)."""
+        with routed(Routing(adapter)):
+            return self._hidden(stream)
+
+    def _parts(self, stream: Stream) -> list[Segment | None]:
+        """What goes through the model in one forward: the whole stream, or each segment apart."""
+        return list(stream.segments) if stream.apart else [None]
+
+    def _hidden(self, stream: Stream) -> Tensor:
+        return torch.cat([self._call(body_of(self.model), stream, part).last_hidden_state[0] for part in self._parts(stream)])
+
+    def _call(self, module: Any, stream: Stream, only: Segment | None, **more: Any) -> Any:
+        """`module` (the body, or the model with its head) on the stream, or on one segment of it alone."""
+        inside = slice(None) if only is None else slice(only.start, only.start + only.length)
+        inputs = {"input_ids": stream.input_ids[:, inside], "position_ids": stream.position_ids[:, inside], "use_cache": False, **more}
+        if self.packing.tier != 1:
+            with attention_of(self.model, self.native_attention):
+                return module(**inputs)
+        # A mask of ones keeps transformers from looking for packed rows itself: the segments say where they end.
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"], dtype=torch.bool)
+        inputs["segments"] = stream.segments if only is None else (Segment(0, only.length),)
+        with attention_of(self.model, attention.NAME):
+            return module(**inputs)
+
+    def _plain(self, stream: Stream, temperature: float) -> Scores:
+        """Log-probabilities from the model's own logits, all of them at once: more memory, and right for any head."""
+        logits = []
+        for part in self._parts(stream):
+            read = stream.read_at
+            if part is not None:
+                read = read[(read >= part.start) & (read < part.start + part.length)] - part.start
+            logits.append(self._call(self.model, stream, part, logits_to_keep=read).logits[0])
+        logp = (torch.cat(logits).float() / temperature).log_softmax(-1)
+        chosen = logp.gather(1, stream.targets[:, None])[:, 0]
+        return Scores(chosen, -(logp.exp() * logp).sum(-1), None, chosen == logp.amax(-1))

@@ -1,0 +1,148 @@
+"""Model folders: found, checked, loaded."""
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from luthier.errors import ModelError
+from luthier.spec.nearest import did_you_mean
+from luthier.spec.run import ModelSpec
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def model_folder(spec: ModelSpec) -> Path:
+    """The local folder of a model; a Hugging Face id is downloaded (or found in the cache) first.
+
+    Raises:
+        ModelError: no such folder and no such id within reach.
+    """
+    if spec.path == "starter":
+        return Path(str(resources.files("luthier") / "starter"))
+    folder = Path(spec.path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise ModelError(f"{folder} is a file. Give the folder that holds config.json, model.safetensors and tokenizer.json.")
+    if folder.is_absolute() or spec.path.startswith(".") or spec.path.count("/") != 1:
+        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise ModelError(f"There is no model folder {folder}.{did_you_mean(folder.name, siblings)}")
+    return _download(spec)
+
+
+def _download(spec: ModelSpec) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model"]
+    try:
+        return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=wanted))
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"`model.path`: {spec.path} is no folder here, and could not be fetched as a Hugging Face id "
+            f"({type(error).__name__}). Give a local folder, or `starter` for the model that comes with Luthier."
+        ) from error
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """The model's config.
+
+    Raises:
+        ModelError: missing, unreadable, or needing code from outside.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no config.json, so it is not a model folder in Hugging Face format.")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if "auto_map" in raw and "model_type" not in raw:
+            raise ModelError(f"{path}: this model needs code of its own (`auto_map`), which is never run. Choose one transformers knows.")
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (json.JSONDecodeError, UnicodeDecodeError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def check_weights(folder: Path) -> None:
+    """Weights are there, are safetensors, and are whole.
+
+    Raises:
+        ModelError: naming the file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = [p.name for pattern in PICKLES for p in folder.glob(pattern)]
+        if pickles:
+            raise ModelError(
+                f"{folder / pickles[0]} is a pickle, which can run code when it is opened, and is refused. Convert it to safetensors first."
+            )
+        raise ModelError(f"{folder} holds no model.safetensors.")
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as weights:
+                weights.keys()
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path} is damaged or cut short ({error}). Copy or download it again.") from error
+
+
+def load_model(folder: Path, dtype: torch.dtype, device: torch.device, dropout: float = 0.0) -> PreTrainedModel:
+    """The causal language model in `folder`, in evaluation mode, its own dropouts set to `dropout`.
+
+    Raises:
+        ModelError: missing, damaged or of a kind transformers cannot load; or no dropout to set.
+    """
+    config = load_config(folder)
+    check_weights(folder)
+    _set_dropout(config, dropout, folder)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        model = _from_pretrained(folder, config, dtype)
+    except (ValueError, OSError, RuntimeError, SafetensorError, KeyError) as error:
+        raise ModelError(f"{folder} could not be loaded: {str(error).splitlines()[0]}") from error
+    return model.to(device).eval()
+
+
+def _from_pretrained(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """With torch's fused attention where the family has it, else transformers' plain one."""
+    arguments: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", output_loading_info=True, **arguments)
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+        model, info = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", output_loading_info=True, **arguments)
+    if info["missing_keys"]:
+        raise ValueError(f"weights are missing for {sorted(info['missing_keys'])[0]} and {len(info['missing_keys']) - 1} more")
+    return model
+
+
+def _set_dropout(config: PretrainedConfig, share: float, folder: Path) -> None:
+    """Every dropout that the config declares; 0 where none is asked for, whatever the file says."""
+    found = False
+    for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        for name, value in list(vars(part).items()):
+            if ("dropout" in name or name.endswith("_pdrop")) and isinstance(value, (int, float)) and "classifier" not in name:
+                setattr(part, name, share)
+                found = True
+    if share and not found:
+        raise ModelError(f"{folder}: `train.dropout` is {share:g}, but this model has no dropout. Remove it, or use `adapter.dropout`.")
+
+
+def check_vocabulary(model: PreTrainedModel, vocabulary: int, folder: Path) -> None:
+    """Every id the tokenizer can give has an embedding.
+
+    Raises:
+        ModelError: the tokenizer is larger.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if vocabulary > rows:
+        raise ModelError(
+            f"{folder}: the tokenizer has ids up to {vocabulary - 1}, the model only {rows} embeddings. They do not belong together: "
+            f"take the tokenizer that came with this model."
+        )

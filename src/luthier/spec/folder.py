@@ -1,0 +1,94 @@
+"""The folder is the registry: a component's name is its file's name, and a user's own `./mine.py` works like one of ours.
+
+A file is a component when it declares what its room asks for at module level: a class `Config`, or in `data/formats` a function `read`.
+Files beside them that declare nothing of the kind (`base.py`, `routing.py`) are not components. Names are found without importing anything.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from luthier.errors import SettingsError
+from luthier.spec.nearest import did_you_mean, listed
+
+PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+
+
+def names(package: str) -> list[str]:
+    """The components of a room such as `luthier.adapters`, sorted; empty where the room does not exist yet."""
+    files = sorted(_folder(package).glob("*.py"))
+    return [file.stem for file in files if not file.stem.startswith("_") and _declares(file, _required(package))]
+
+
+def load(package: str, name: str) -> ModuleType:
+    """The module of a component: one of the room's names, or the path of a Python file.
+
+    Raises:
+        SettingsError: no such name or file, or a file that cannot be imported or is not a component.
+    """
+    if is_path(name):
+        return _load_file(Path(name), _required(package))
+    known = names(package)
+    if name not in known:
+        raise SettingsError(
+            f"There is no {_noun(package)} `{name}`.{did_you_mean(name, known)} "
+            f"Known are {listed(known, 'and') or 'none yet'}; a file of your own is named by its path, such as `./{name}.py`."
+        )
+    return importlib.import_module(f"{package}.{name}")
+
+
+def is_path(name: str) -> bool:
+    """Whether a component is named by a file instead of by its name."""
+    return name.endswith(".py") or "/" in name
+
+
+def _folder(package: str) -> Path:
+    return PACKAGE_ROOT.joinpath(*package.split(".")[1:])
+
+
+def _required(package: str) -> str:
+    return "read" if package.endswith(".formats") else "Config"
+
+
+def _noun(package: str) -> str:
+    return package.rsplit(".", 1)[-1].removesuffix("s")
+
+
+def _declares(file: Path, required: str) -> bool:
+    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    return any(isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == required for node in tree.body)
+
+
+def _load_file(path: Path, required: str) -> ModuleType:
+    if not path.is_file():
+        beside = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise SettingsError(f"There is no file {path}.{did_you_mean(str(path), beside)}")
+    module = _import_file(path)
+    if not hasattr(module, required):
+        raise SettingsError(
+            f"{path} declares no `{required}` at module level, so it cannot be used here. Add one, as the files of ours do."
+        )
+    return module
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Imported under a name of its own, registered so that its classes find their source (their docstrings are help texts)."""
+    name = f"luthier_own_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise SettingsError(f"{path} is not a Python file: its name must end in `.py`.")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    try:
+        found.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[name]
+        raise SettingsError(f"{path}:{error.lineno}: this is not valid Python: {error.msg}.") from error
+    except Exception as error:
+        del sys.modules[name]
+        raise SettingsError(f"{path} could not be imported: {type(error).__name__}: {error}. `--debug` shows where.") from error
+    return module

@@ -1,0 +1,112 @@
+"""What a training run looks like in a terminal: a table of what it is, a bar with time left, a line each validation, a summary."""
+
+import json
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from luthier.engine.report import Reporter, Silent
+from luthier.recipes.run import Run
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class ConsoleReporter:
+    """Tells a person."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress = Progress(
+            TextColumn("step {task.fields[place]}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.total = 0
+
+    def started(self, description: dict[str, str], total_steps: int, first_step: int) -> None:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, value in description.items():
+            table.add_row(f"[dim]{name}[/dim]", value)
+        self.console.print(table)
+        self.total = total_steps
+        self.progress.start()
+        self.task = self.progress.add_task(
+            "", total=total_steps, completed=first_step, place=f"{first_step}/{total_steps}", status="checking"
+        )
+
+    def step(self, metrics: dict[str, float], seconds_left: float) -> None:
+        assert self.task is not None
+        parts = [f"loss {metrics['loss']:.4f}"] if "loss" in metrics else []
+        parts.append(f"{metrics['tokens_per_second']:,.0f} tokens/s")
+        if "share_of_limit" in metrics:
+            parts.append(f"{metrics['share_of_limit']:.0%} of the limit")
+        parts.append(f"{duration(seconds_left)} left")
+        place = f"{metrics['step']:.0f}/{self.total}"
+        self.progress.update(self.task, completed=metrics["step"], place=place, status=" · ".join(parts))
+
+    def validated(self, step: int, metrics: dict[str, float], best: bool) -> None:
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name)
+        self.console.print(f"[dim]step {step:>6}[/dim]  validation  {shown}{'  [green]best[/green]' if best and step else ''}")
+
+    def event(self, message: str) -> None:
+        self.console.print(f"[dim]{message}[/dim]", highlight=False)
+
+    def ended(self, status: str) -> None:
+        self.progress.stop()
+
+
+def show_run(run: Callable[[Reporter], Run], as_json: bool) -> None:
+    """Run and show it; as JSON, print the record alone."""
+    if as_json:
+        sys.stdout.write(json.dumps(run(Silent()).record, indent=2) + "\n")
+        return
+    console = Console()
+    reporter = ConsoleReporter(console)
+    try:
+        finished = run(reporter)
+    finally:
+        reporter.progress.stop()
+    summary(console, finished)
+
+
+def summary(console: Console, run: Run) -> None:
+    """How it went, and what to do next."""
+    record = run.record
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("[dim]status[/dim]", record["status"])
+    before, after = record["evaluation"]["before"], record["evaluation"]["after"]
+    if before and after:
+        for name in after:
+            if name not in ("step", "kind") and "/" not in name:
+                table.add_row(f"[dim]validation {name.replace('_', ' ')}[/dim]", f"{before[name]:.4f} → {after[name]:.4f}")
+    for finding in record["certificate"][-1:]:
+        own = (
+            f", {finding['run_dtype']:.1e} in the run's type (noise {finding['noise']:.1e})"
+            if finding["run_dtype"] and finding["noise"]
+            else ""
+        )
+        table.add_row("[dim]certificate[/dim]", f"gradient exact to {finding['fp32']:.1e} in fp32{own}" if finding["fp32"] else own[2:])
+    table.add_row(
+        "[dim]time[/dim]", f"{duration(record['seconds'])}, {record['tokens']:,} tokens, peak {record['peak_memory_bytes'] / 2**30:.2f} GiB"
+    )
+    table.add_row("[dim]energy[/dim]", f"{record['energy_wh_estimated']:.2f} Wh (an estimate)")
+    table.add_row("[dim]folder[/dim]", str(run.path))
+    console.print(table)
+    if record["status"] == "paused":
+        console.print(f"Paused. Go on with:  luthier resume {run.path}")
+    else:
+        console.print(f"Try it:  luthier chat {run.path}")

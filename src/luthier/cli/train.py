@@ -1,0 +1,33 @@
+"""Tune a model on your data: sft, pretrain, or a method of your own."""
+
+from typing import Annotated, Any
+
+import typer
+
+SECTION = "Train"
+
+
+def command(
+    method: Annotated[str, typer.Argument(help="A method (sft, pretrain), a run file (run.yaml), or a Python file of your own.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="Any setting as key=value, such as train.epochs=3 adapter.rank=8.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A model folder, a Hugging Face id, or starter.")] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", "-d", help="Training file; may be given several times.")] = None,
+    validation: Annotated[list[str] | None, typer.Option("--validation", "-v", help="Validation file; may be given several times.")] = None,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="The run's folder. Default: runs/<date>-<method>-<data>.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a progress bar.")] = False,
+) -> None:
+    from luthier.cli._console import show_run
+    from luthier.recipes.train import train
+    from luthier.spec.load import load_run
+
+    overrides = list(settings or [])
+    if "=" in method and not method.endswith((".yaml", ".yml")):
+        overrides, method = [method, *overrides], "sft"
+    given: dict[str, Any] = {"model": model, "out": out}
+    path = method if method.endswith((".yaml", ".yml")) else None
+    if path is None:
+        given["method"] = method
+    if data or validation:
+        given["data"] = {k: list(v) for k, v in (("train", data), ("validation", validation)) if v}
+    spec = load_run(path, overrides, **{k: v for k, v in given.items() if v is not None})
+    show_run(lambda reporter: train(spec, reporter), as_json)

@@ -1,0 +1,76 @@
+"""What a run leaves to be used: an adapter in PEFT's format or a whole model, written, loaded again, and compared."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from luthier.adapters import lora
+from luthier.adapters.routing import Routing, routed
+from luthier.engine.setup import POLICY, Setup
+from luthier.errors import TrainingFailed
+from luthier.models import load as models
+from luthier.models.forward import attention_of
+
+TOLERANCE = 1e-3
+"""Largest relative difference of logits between what was trained and what was saved, in the run's type (bf16 has 3 digits)."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "generation_config.json")
+
+
+def write_artefact(setup: Setup, weights: dict[str, Tensor]) -> float:
+    """Write the run's adapter or model, load it again from disk, and return the relative difference of the logits.
+
+    Raises:
+        TrainingFailed: the weights are what they were before training, or the saved ones answer differently.
+    """
+    whole = setup.adapter.module.WHOLE_MODEL
+    final = setup.folder.model if whole else setup.folder.adapter
+    partial = final.with_name(f".partial-{final.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    if whole:
+        setup.root.model.save_pretrained(partial)
+        copy_tokenizer(setup, partial)
+    else:
+        setup.write_weights(weights, partial)
+    difference = _reload_difference(setup, partial)
+    if not difference <= TOLERANCE:
+        raise TrainingFailed(
+            f"{partial}: the saved weights give logits that differ by {difference:.1e} from the trained ones. They are not used."
+        )
+    shutil.rmtree(final, ignore_errors=True)
+    partial.replace(final)
+    return difference
+
+
+def copy_tokenizer(setup: Setup, folder: Path) -> None:
+    """Tokenizer and template beside a whole model, so that it is served as it was trained."""
+    for name in TOKENIZER_FILES:
+        if (source := setup.model_folder / name).is_file():
+            shutil.copyfile(source, folder / name)
+    if template := setup.renderer.template_sources.get("default"):
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+@torch.no_grad()
+def _reload_difference(setup: Setup, folder: Path) -> float:
+    ids = torch.from_numpy(np.asarray(setup.train[0].sequences[0].ids))[None].to(setup.device)
+    trained = _logits(setup.root.model, ids, setup.root.native_attention)
+    whole = setup.adapter.module.WHOLE_MODEL
+    again = models.load_model(folder if whole else setup.model_folder, setup.dtype.dtype, setup.device)
+    if not whole:
+        lora.load(again, POLICY, folder, again.get_output_embeddings())
+    saved = _logits(again.eval(), ids, setup.root.native_attention)
+    return float((saved - trained).norm() / trained.norm())
+
+
+def _logits(model: torch.nn.Module, ids: Tensor, attention: str) -> Tensor:
+    training = model.training
+    model.eval()
+    with routed(Routing(POLICY)), attention_of(model, attention):  # type: ignore[arg-type]
+        logits: Tensor = model(input_ids=ids, use_cache=False).logits.float()
+    model.train(training)
+    return logits

@@ -1,0 +1,149 @@
+"""Training: start a run, or go on with one, to a finished run folder."""
+
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.engine import checkpoint
+from luthier.engine.artefact import write_artefact
+from luthier.engine.folder import RunFolder, read_json, read_lines, write_atomic, write_json
+from luthier.engine.loop import Loop, Outcome
+from luthier.engine.report import Reporter, Silent
+from luthier.engine.setup import Setup
+from luthier.engine.stop import StopSignal
+from luthier.errors import RunError, SettingsError, UserError
+from luthier.models import device as devices
+from luthier.recipes.prepare import prepare, resolve
+from luthier.recipes.run import Run
+from luthier.spec.load import load_run, to_yaml
+from luthier.spec.run import RunSpec
+
+
+def train(spec: RunSpec, reporter: Reporter | None = None, now: datetime | None = None) -> Run:
+    """Train from settings into a new run folder.
+
+    Raises:
+        UserError: anything wrong with settings, data, model or folder, before or during the run.
+    """
+    started = now or datetime.now().replace(microsecond=0)
+    resolve(spec)
+    folder = RunFolder(_new_folder(spec, started))
+    with folder.locked():
+        if folder.is_run:
+            raise RunError(f"{folder.path} already holds a run. Choose another folder, or go on with `luthier resume {folder.path}`.")
+        effective = spec.model_copy(update={"out": str(folder.path)})
+        setup = prepare(effective, folder, (reporter or Silent()).event, started)
+        write_json(
+            folder.path / "start.json",
+            {"started": started.isoformat(), "machine": setup.record["machine"], "versions": setup.record["versions"]},
+        )
+        write_atomic(folder.run_file, to_yaml(effective))
+        return _run(setup, reporter or Silent())
+
+
+def resume(path: str | Path, reporter: Reporter | None = None) -> Run:
+    """Go on with a run that was paused or killed, from its last whole checkpoint; a finished one is returned as it is.
+
+    Raises:
+        RunError: no run there.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.is_run:
+        raise RunError(f"{path} holds no run (there is no run.yaml). Give a folder that `luthier train` made.")
+    if folder.record_file.is_file() and folder.read_record()["status"] == "succeeded":
+        return Run(folder.path)
+    reporter = reporter or Silent()
+    with folder.locked():
+        start = read_json(folder.path / "start.json")
+        setup = prepare(load_run(str(folder.run_file)), folder, reporter.event, datetime.fromisoformat(start["started"]))
+        differs = [
+            f"{key}: {start[part].get(key)} → {value}"
+            for part in ("machine", "versions")
+            for key, value in setup.record[part].items()
+            if start[part].get(key) != value
+        ]
+        if differs:
+            message = f"This is not the machine the run began on ({'; '.join(differs)}): it goes on, but not bit for bit."
+            folder.event("not_bit_exact", message)
+            reporter.event(message)
+        return _run(setup, reporter)
+
+
+def _new_folder(spec: RunSpec, started: datetime) -> Path:
+    if spec.out is not None:
+        return Path(spec.out)
+    if not spec.data.train:
+        raise SettingsError("`data.train` is empty. Give a file: `--data FILE`, or `data.train=FILE`.")
+    stem = Path(spec.data.train[0].path).name.split(".")[0]
+    method = Path(spec.method.name).stem
+    path = Path("runs") / f"{started:%Y-%m-%d-%H%M%S}-{method}-{stem}"
+    number = 2
+    while path.exists():
+        path, number = path.with_name(f"{path.name.split('~')[0]}~{number}"), number + 1
+    return path
+
+
+def _run(setup: Setup, reporter: Reporter) -> Run:
+    """The loop, and the record of how it ended, whatever happens."""
+    stop = StopSignal()
+    began = time.perf_counter()
+    loop = Loop(setup, reporter, stop)
+    try:
+        with stop.listening():
+            outcome = loop.run()
+            reload_difference = None
+            if outcome.status == "succeeded":
+                reload_difference = write_artefact(setup, loop.masters.values())
+    except UserError as error:
+        setup.folder.event("failed", str(error), step=loop.progress.step)
+        write_json(setup.folder.record_file, _record(setup, Outcome("failed", loop.progress), began, None, str(error)))
+        reporter.ended("failed")
+        raise
+    write_json(setup.folder.record_file, _record(setup, outcome, began, reload_difference, None))
+    return Run(setup.folder.path)
+
+
+def _record(setup: Setup, outcome: Outcome, began: float, reload_difference: float | None, reason: str | None) -> dict[str, Any]:
+    """`record.json`: what page, card and gate read."""
+    folder, progress = setup.folder, outcome.progress
+    validations = [line for line in read_lines(folder.metrics_file) if line["kind"] == "validation"]
+    not_exact = [e["message"] for e in read_lines(folder.events_file) if e["kind"] == "not_bit_exact"]
+    return {
+        "status": outcome.status,
+        "reason": reason,
+        "method": setup.spec.method.name,
+        "adapter": setup.spec.adapter.name,
+        **setup.record,
+        "seed": setup.spec.train.seed,
+        "steps": progress.step,
+        "tokens": progress.num_tokens,
+        "stopped_early": progress.stopped_early,
+        "certificate": progress.certificate,
+        "evaluation": {
+            "before": validations[0] if validations else None,
+            "after": validations[-1] if validations else None,
+            "best_step": progress.best_step,
+            "best_loss": progress.best_loss,
+        },
+        "artefact": {"reload_difference": reload_difference, "files": _artefact_hashes(folder) if outcome.status == "succeeded" else {}},
+        "training_seconds": round(progress.seconds, 3),
+        "seconds": round(time.perf_counter() - began, 3),
+        "peak_memory_bytes": devices.peak_bytes(setup.device),
+        "energy_wh_estimated": round(progress.energy_wh, 4),
+        "token_budget": progress.token_budget,
+        "bit_exact": not not_exact,
+        "not_bit_exact_because": not_exact,
+        "parent": None,
+    }
+
+
+def _artefact_hashes(folder: RunFolder) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder.path)): checkpoint.sha256(path)
+        for part in (folder.adapter, folder.model)
+        if part.is_dir()
+        for path in sorted(part.iterdir())
+    }

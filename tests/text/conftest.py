@@ -42,7 +42,7 @@ def chatml(tiny: Callable[..., Tokenizer]) -> Renderer:
     return Renderer(tiny(), CHATML)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gpt2_for(shared: Path) -> Callable[[str], Tokenizer]:
     """GPT-2's tokenizer with the marker-like strings of a template as added tokens; tags such as `<think>` are not special."""
 
@@ -66,7 +66,12 @@ def dialogues() -> dict[str, Conversation]:
     calls = ({"id": "call00001", "type": "function", "function": function},)
     city = {"type": "object", "properties": {"city": {"type": "string", "description": "Which zebra"}}, "required": ["city"]}
     tools = ({"type": "function", "function": {"name": "get_weather", "description": "Weather for a zebra", "parameters": city}},)
-    turns = (Message("user", "Zebra, hi"), Message("assistant", "Hello! How are you?"), Message("user", "Zebra?"), Message("assistant", "Good."))
+    turns = (
+        Message("user", "Zebra, hi"),
+        Message("assistant", "Hello! How are you?"),
+        Message("user", "Zebra?"),
+        Message("assistant", "Good."),
+    )
     thoughts = (
         Message("user", "zebra 1+1?"),
         Message("assistant", "It is 2.", reasoning="Easy sum."),

@@ -85,7 +85,7 @@ def test_a_vocabulary_that_makes_markers_of_plain_text_is_refused() -> None:
     backend.add_special_tokens([AddedToken("</s>", normalized=False)])
     tokenizer = Tokenizer(backend, {"eos": "</s>"})
     assert tokenizer.encode("a</s>").tolist() == [6, 1]
-    with pytest.raises(TemplateError, match="`</s>`.*Take it out of the message"):
+    with pytest.raises(TemplateError, match=r"`</s>`.*Take it out of the message"):
         _encode(tokenizer, "a</s>")
 
 

@@ -20,29 +20,29 @@ class LowRank:
 
 
 class _Product(torch.autograd.Function):
-    """y + s (x Aᵀ) Bᵀ without the copies and graph nodes that the composed form makes; `y` is overwritten."""
+    """y + s (x Aᵀ) Bᵀ without the copies and graph nodes that the composed form makes. x (n, in) → (n, out).
+
+    Not a view of what it computes: a model may add to it in place.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float) -> Tensor:
         low = rows @ a.T
         y = torch.nn.functional.linear(rows, weight, bias)
         y.addmm_(low, b.T, alpha=scaling)
         ctx.save_for_backward(rows, weight, a, b, low)
-        ctx.scaling, ctx.shape = scaling, x.shape
-        return y.view(*x.shape[:-1], weight.shape[0])
+        ctx.scaling = scaling
+        return y
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, a, b, low = ctx.saved_tensors
-        dy = upstream.reshape(-1, upstream.shape[-1])
         d_low = dy @ b
         d_low *= ctx.scaling
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy @ weight
             dx.addmm_(d_low, a)
-            dx = dx.view(ctx.shape)
         d_a = d_low.T @ rows if ctx.needs_input_grad[3] else None
         d_b = (dy.T @ low).mul_(ctx.scaling) if ctx.needs_input_grad[4] else None
         return dx, None, None, d_a, d_b, None
@@ -94,8 +94,9 @@ class LoraLayer(nn.Module):
             return y + self._product(x, name)
         bias = self.base_layer.bias
         scaling = self.shapes[name].scaling
-        result: Tensor = _Product.apply(x, self.weight, bias, self.lora_A[name], self.lora_B[name], scaling)
-        return result
+        rows = x.reshape(-1, x.shape[-1])
+        result: Tensor = _Product.apply(rows, self.weight, bias, self.lora_A[name], self.lora_B[name], scaling)
+        return result.view(*x.shape[:-1], -1)
 
     def _product(self, x: Tensor, name: str) -> Tensor:
         shape = self.shapes[name]
@@ -105,8 +106,8 @@ class LoraLayer(nn.Module):
 
 
 def is_linear(module: nn.Module) -> bool:
-    """`nn.Linear`, or GPT-2's transposed `Conv1D`."""
-    return isinstance(module, nn.Linear) or is_transposed(module)
+    """`nn.Linear`, or GPT-2's transposed `Conv1D`; not what only derives from it, such as Llama 4's router, which returns a pair."""
+    return (isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward) or is_transposed(module)
 
 
 def is_transposed(module: nn.Module) -> bool:

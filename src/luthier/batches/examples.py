@@ -19,6 +19,18 @@ class Example:
     origin: str = ""
 
     @property
+    def prompt(self) -> np.ndarray:
+        """(n,) ids before the first scored token: what an answer is drawn to."""
+        sequence = self.sequences[0]
+        return sequence.ids[: int(np.flatnonzero(sequence.weights)[0])]
+
+    def answered(self, ids: np.ndarray) -> "Example":
+        """The prompt with another answer, each token of which is scored."""
+        prompt = self.prompt
+        weights = np.concatenate([np.zeros(len(prompt)), np.ones(len(ids))]).astype(np.float32)
+        return Example((Sequence(np.concatenate([prompt, ids]), weights),), self.dataset, self.origin)
+
+    @property
     def num_tokens(self) -> int:
         """Tokens that one-by-one computation would take."""
         return sum(len(s) for s in self.sequences)

@@ -111,7 +111,7 @@ class Certifier:
     """Checks the gradient of one lot at any step of a run, and leaves the run as it was.
 
     Args:
-        root: the run's. make: its method on a given root. trainable: the learning parameters of a model, by name. lot: a few real rows.
+        root: the run's. make: its method on a given root. trainable: the learning parameters of a root, by name. lot: a few real rows.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Certifier:
         root: Root,
         masters: Masters,
         make: MakeMethod,
-        trainable: Callable[[nn.Module], dict[str, nn.Parameter]],
+        trainable: Callable[[Root], dict[str, nn.Parameter]],
         lot: Lot,
         token_budget: int,
         tolerance: float,
@@ -159,7 +159,7 @@ class Certifier:
         if self.root.device.type == "cpu" and available_bytes() < 1.5 * size:
             return None
         root = copy.deepcopy(self.root).float()
-        return self._both(root, Masters(self.trainable(root.model)))
+        return self._both(root, Masters(self.trainable(root)))
 
     def _both(self, root: Root, masters: Masters) -> tuple[Gradient, Gradient]:
         masters.clear()
@@ -181,7 +181,8 @@ class Certifier:
             row = self.lot.take(np.array([i]))
             columns = {name: c.to(root.device) for name, c in (row.row_columns | row.token_columns).items()}
             terms = method.loss(Rows(naive_rows(example, root.device).stream, columns))
-            loss = torch.stack([coefficients.get(name, 1.0) * term.sum() / totals[name] for name, term in terms.items()]).sum()
+            counted = {name: coefficients.get(name, 1.0) for name in terms if coefficients.get(name, 1.0)}
+            loss = torch.stack([coefficient * terms[name].sum() / totals[name] for name, coefficient in counted.items()]).sum()
             loss.backward()  # type: ignore[no-untyped-call]
 
 

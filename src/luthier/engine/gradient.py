@@ -19,20 +19,19 @@ from luthier.spec.base import Spec
 
 @dataclass
 class StepSums:
-    """What a step added up: each term's value, tokens that rows have and that were computed, streams, rows alone over the budget."""
+    """What a step added up: tokens that rows have and that were computed, streams, rows alone over the budget."""
 
+    loss: float = 0.0
+    """Σ coef · term: what the gradient is of."""
     terms: dict[str, float] = field(default_factory=dict)
+    """Each term's average over what it counts, before its coefficient."""
     num_tokens: int = 0
     num_computed: int = 0
     num_trained: int = 0
     num_streams: int = 0
     num_over_budget: int = 0
     by_dataset: dict[int, float] = field(default_factory=dict)
-    """Average loss on each data set; empty where there is only one."""
-
-    @property
-    def loss(self) -> float:
-        return sum(self.terms.values())
+    """Average of the first term on each data set; empty where there is only one."""
 
 
 def accumulate(
@@ -59,8 +58,11 @@ def accumulate(
         torch.manual_seed(key(address[0], "dropout", *address[1:], number))
         raw = method.loss(rows)
         losses[torch.from_numpy(micro.index)] = raw[first_term].detach().double().cpu()
-        terms = {name: coefficients.get(name, 1.0) * per_row.sum() / totals[name] for name, per_row in raw.items()}
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        terms = {name: per_row.sum() / totals[name] for name, per_row in raw.items()}
+        counted = [coefficients.get(name, 1.0) * value for name, value in terms.items() if coefficients.get(name, 1.0)]
+        loss = torch.stack(counted).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        sums.loss += float(loss.detach())
         for name, value in terms.items():
             sums.terms[name] = sums.terms.get(name, 0.0) + float(value.detach())
         sums.num_computed += rows.stream.num_tokens

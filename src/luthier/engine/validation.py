@@ -16,20 +16,25 @@ from luthier.spec.base import Spec
 def measure(
     method: Method[Spec, Spec], lot: Lot, token_budget: int, packing: Packing, device: torch.device, model: torch.nn.Module
 ) -> dict[str, float]:
-    """Name → average over all rows of `lot`, in evaluation mode."""
+    """Name → average over all rows of `lot`, in evaluation mode. `loss` is the sum of the terms times their coefficients."""
     totals: dict[str, float] = {}
     counts: dict[str, float] = {}
     training = model.training
     model.eval()
     try:
         for micro in cut(lot.examples, token_budget, packing):
-            rows = rows_of(lot.take(micro.index), packing, device)
-            for name, found in method.measure(rows).items():
+            part = lot.take(micro.index)
+            weights = {name: weight.to(device) for name, weight in method.weights(part).items()}
+            for name, found in method.measure(rows_of(part, packing, device), weights).items():
                 totals[name] = totals.get(name, 0.0) + float(found.total.double().sum())
                 counts[name] = counts.get(name, 0.0) + float(found.count.double().sum())
     finally:
         model.train(training)
-    return {name: total / counts[name] for name, total in totals.items() if counts[name]}
+    averages = {name: total / counts[name] for name, total in totals.items() if counts[name]}
+    if "loss" in averages:
+        return averages
+    coefficients, terms = method.coefficients(), method.weights(lot)
+    return {"loss": sum(coefficients.get(name, 1.0) * averages[name] for name in terms if name in averages), **averages}
 
 
 def by_dataset(examples: Seq[Example], names: Seq[str]) -> dict[str, list[int]]:

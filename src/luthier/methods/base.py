@@ -17,9 +17,13 @@ from luthier.spec.base import Spec
 
 
 class Scorer(Protocol):
-    """A policy or a reference: log-probabilities (N,) of the scored tokens; of a reference, without gradient."""
+    """A policy or a reference: log-probabilities (N,) of the scored tokens; of a reference, without gradient.
+
+    `column` is for `collect`: the same of a whole lot as a token column, without gradient or dropout, in as many streams as fit.
+    """
 
     def score(self, rows: Rows, temperature: float = 1.0, entropy: bool = False, correct: bool = False) -> Scores: ...
+    def column(self, lot: Lot, temperature: float = 1.0) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +44,13 @@ class Policy(Scorer, Protocol):
 
 
 class Valuer(Protocol):
-    """A critic: `values` (N,) at the positions that predict the scored tokens. A reward model: `score` (S,), one a sequence."""
+    """A critic: `values` (N,) at the positions that predict the scored tokens, and `column`, the same of a whole lot without gradient.
+
+    A reward model: `score` (S,), one a sequence.
+    """
 
     def values(self, rows: Rows) -> Tensor: ...
+    def column(self, lot: Lot) -> Tensor: ...
     def score(self, rows: Rows) -> Tensor: ...
 
 
@@ -89,14 +97,14 @@ class Method(ABC, Generic[C, S]):
     learns: ClassVar[Literal["answers", "everything"]] = "answers"
     """Which tokens of a row are scored."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """Roles besides the policy."""
+    """Roles besides the policy: `reference`, `critic`, `reward`."""
     on_policy: ClassVar[bool] = False
-    """Whether `collect` samples from the policy, a lot of prompts at a time, instead of taking the data as it is."""
+    """Whether `collect` asks the policy (for samples, for log-probabilities): a lot at a time, with the policy as it is then."""
 
     rows_per_prompt: int = 1
-    """On-policy: rows that `collect` makes of one prompt."""
+    """On-policy: rows that `collect` makes of one example."""
     prompts_per_lot: int = 64
-    """On-policy: prompts of one lot."""
+    """On-policy: examples of one lot."""
 
     def __init__(self, config: C, roles: Roles, order: Order) -> None:
         self.config, self.roles, self.order = config, roles, order
@@ -107,11 +115,14 @@ class Method(ABC, Generic[C, S]):
         return NoState()
 
     def lot_epochs(self, epochs: int) -> int:
-        """Passes over one lot: the run's epochs where the lot is the data itself."""
-        return epochs
+        """Passes over one lot: the run's epochs where the lot is the data itself, else one."""
+        return 1 if self.on_policy else epochs
 
     def collect(self, examples: Seq[Example], state: S, number: int) -> Lot:
-        """Lot `number` from data rows, without gradient: sampled, scored, with whatever columns the loss needs."""
+        """Lot `number` from data rows, without gradient: sampled, scored, with whatever columns the loss needs.
+
+        Off-policy one row is made of each example, on-policy `rows_per_prompt`. Negative numbers are lots that are not learned from.
+        """
         return Lot(tuple(examples))
 
     def batches(self, lot: Lot, epoch: int) -> list[np.ndarray]:
@@ -119,7 +130,7 @@ class Method(ABC, Generic[C, S]):
         return steps([e.dataset for e in lot.examples], self.order.weights, self.order.batch_size, self.order.seed, epoch)
 
     def coefficients(self) -> dict[str, float]:
-        """How much each term counts; 1 where nothing is said."""
+        """How much each term counts; 1 where nothing is said, 0 for a term that is only to be seen among the metrics."""
         return {}
 
     def weights(self, lot: Lot) -> dict[str, Tensor]:
@@ -131,11 +142,10 @@ class Method(ABC, Generic[C, S]):
         """Per row and term (R,), summed over what the term counts."""
 
     @torch.no_grad()
-    def measure(self, rows: Rows) -> dict[str, Measure]:
-        """What validation reports. Default: the terms of the loss, over the weights of scored tokens."""
-        count = rows.per_row(rows.weights)
-        return {name: Measure(term, count) for name, term in self.loss(rows).items()}
+    def measure(self, rows: Rows, weights: dict[str, Tensor]) -> dict[str, Measure]:
+        """What validation reports. Default: the terms of the loss, over their `weights` (R,)."""
+        return {name: Measure(term, weights[name]) for name, term in self.loss(rows).items()}
 
     def update(self, state: S, lot: Lot, metrics: dict[str, float]) -> S:
-        """The state after a lot."""
+        """The state after a lot. `metrics`: each term's average over the lot's steps."""
         return state

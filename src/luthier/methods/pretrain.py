@@ -27,7 +27,7 @@ class Pretrain(Method[Config, NoState]):
         return {"loss": -rows.per_row(self.policy.score(rows).logprobs)}
 
     @torch.no_grad()
-    def measure(self, rows: Rows) -> dict[str, Measure]:
+    def measure(self, rows: Rows, weights: dict[str, Tensor]) -> dict[str, Measure]:
         scores = self.policy.score(rows, correct=True)
         assert scores.correct is not None
         ones = rows.per_row(torch.ones_like(rows.weights))

@@ -24,11 +24,11 @@ class SFT(Method[Config, NoState]):
         return {"loss": -rows.per_row(rows.weights * self.policy.score(rows).logprobs)}
 
     @torch.no_grad()
-    def measure(self, rows: Rows) -> dict[str, Measure]:
+    def measure(self, rows: Rows, weights: dict[str, Tensor]) -> dict[str, Measure]:
         scores = self.policy.score(rows, correct=True)
         assert scores.correct is not None
-        weight, ones = rows.per_row(rows.weights), rows.per_row(torch.ones_like(rows.weights))
+        ones = rows.per_row(torch.ones_like(rows.weights))
         return {
-            "loss": Measure(-rows.per_row(rows.weights * scores.logprobs), weight),
+            "loss": Measure(-rows.per_row(rows.weights * scores.logprobs), weights["loss"]),
             "token_accuracy": Measure(rows.per_row(scores.correct.float()), ones),
         }

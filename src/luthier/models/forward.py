@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from luthier.batches.packing import Packing
 from luthier.batches.streams import Segment, Stream
 from luthier.losses.logprobs import HeadSpec, Scores, linear_logprobs
 from luthier.models import attention
+from luthier.models.rotary import forget_longer_rows
 
 
 @contextmanager
@@ -40,6 +42,18 @@ def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContext
     return nullcontext(), routed(current())
 
 
+def _routing(routing: Routing, segments: tuple[Segment, ...], device: torch.device) -> Routing:
+    """`routing`, except where segments name adapters of their own: then which positions each adapter computes."""
+    if all(s.adapter is None for s in segments):
+        return routing
+    positions: dict[str, list[Tensor]] = {}
+    for s in segments:
+        name = s.adapter or routing.whole
+        if name is not None:
+            positions.setdefault(name, []).append(torch.arange(s.start, s.start + s.length, device=device))
+    return Routing(None, tuple((name, torch.cat(parts)) for name, parts in positions.items()))
+
+
 class Root(nn.Module):
     """A causal language model as streams see it.
 
@@ -51,6 +65,7 @@ class Root(nn.Module):
     def __init__(self, model: PreTrainedModel, packing: Packing, head: HeadSpec | None) -> None:
         super().__init__()
         attention.register()
+        forget_longer_rows(model)
         self.model = model
         self.packing = packing
         self.head = head
@@ -128,14 +143,15 @@ class Root(nn.Module):
     def _call(self, module: Any, stream: Stream, only: Segment | None, **more: Any) -> Any:
         """`module` (the body, or the model with its head) on the stream, or on one segment of it alone."""
         inside = slice(None) if only is None else slice(only.start, only.start + only.length)
+        segments = stream.segments if only is None else (replace(only, start=0, reads=()),)
         inputs = {"input_ids": stream.input_ids[:, inside], "position_ids": stream.position_ids[:, inside], "use_cache": False, **more}
         if self.packing.tier != 1:
-            with attention_of(self.model, self.native_attention):
+            with attention_of(self.model, self.native_attention), routed(_routing(current(), segments, self.device)):
                 return module(**inputs)
         # A mask of ones keeps transformers from looking for packed rows itself: the segments say where they end.
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"], dtype=torch.bool)
-        inputs["segments"] = stream.segments if only is None else (Segment(0, only.length),)
-        with attention_of(self.model, attention.NAME):
+        inputs["segments"] = segments
+        with attention_of(self.model, attention.NAME), routed(_routing(current(), segments, self.device)):
             return module(**inputs)
 
     def _plain(self, stream: Stream, temperature: float) -> Scores:

@@ -65,12 +65,12 @@ def position_regimes(config: PreTrainedConfig) -> tuple[tuple[int, ...], int | N
     nested = [p for p in parameters.values() if isinstance(p, dict)] or [parameters]
     thresholds, beyond = set(), None
     for rope in nested:
-        original = rope.get("original_max_position_embeddings") or getattr(text, "original_max_position_embeddings", None)
-        original = original or getattr(text, "max_position_embeddings", None)
+        longest = getattr(text, "max_position_embeddings", None)
+        original = rope.get("original_max_position_embeddings") or getattr(text, "original_max_position_embeddings", None) or longest
         if rope.get("rope_type") == "longrope" and original:
             thresholds.add(int(original))
-        if rope.get("rope_type") == "dynamic" and original:
-            beyond = int(original)
+        if rope.get("rope_type") == "dynamic" and longest:
+            beyond = int(longest)
     return tuple(sorted(thresholds)), beyond
 
 

@@ -85,6 +85,7 @@ def prepare(spec: RunSpec, folder: RunFolder, say: Callable[[str], None], starte
     if spec.train.threads:
         torch.set_num_threads(spec.train.threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # everything allocated here is written before it is read
     model_folder = models.model_folder(spec.model)
     renderer = Renderer.load(model_folder, spec.model.chat_template, now=started)
     config = models.load_config(model_folder)

@@ -2,6 +2,7 @@
 
 from collections import Counter, abc
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,16 +30,25 @@ class Encoded:
     stops: frozenset[int]
 
 
+class _Layout(NamedTuple):
+    """The ids that teach these turns. `grown`: prompt and answer would share tokens if their text were tokenized at once."""
+
+    tokens: Tokens
+    turns: list[Turn]
+    grown: bool = False
+
+
 def encode_turns(turns: list[Turn], conversation: Conversation, markers: Markers, tokenizer: Tokenizer, stops: frozenset[int]) -> Encoded:
     """`turns`: those to be learned, at least one, in order."""
+    origin, weights = conversation.origin, {turn.index: conversation.messages[turn.index].weight for turn in turns}
     sequences: list[Sequence] = []
-    notes = _notes_on_row(turns[-1], conversation.origin, markers)
+    notes = _notes_on_row(turns[-1], origin, markers)
     for group in _together(turns):
-        tokens = markers.encode(group[-1].text)
-        sequences.append(_weighted(tokens, group, [conversation.messages[turn.index].weight for turn in group]))
-        notes += [note for turn in group for note in _notes_on_turn(turn, tokens, conversation.origin, markers)]
+        for layout in _lay_out(group, markers, tokenizer):
+            sequences.append(_weighted(layout, weights))
+            notes += [note for turn in layout.turns for note in _notes_on_turn(turn, layout.grown, origin)]
     if tokenizer.bos_id is not None and any((sequence.ids[:2] == tokenizer.bos_id).sum() == 2 for sequence in sequences):
-        notes.append(_note("double_bos", conversation.origin, None, "the template writes BOS twice; take one of them out of the template"))
+        notes.append(_note("double_bos", origin, None, "the template writes BOS twice; take one of them out of the template"))
     written = stops | {tokenizer.added[turn.text[slice(*turn.stop)]] for turn in turns if turn.stop}
     return Encoded(tuple(sequences), tuple(_dropped(turns, conversation)), tuple(notes), written)
 
@@ -58,13 +68,49 @@ def _together(turns: list[Turn]) -> list[list[Turn]]:
     return groups[::-1]
 
 
-def _weighted(tokens: Tokens, group: list[Turn], weights: list[float]) -> Sequence:
-    learned = np.zeros(len(tokens), dtype=np.float32)
-    for turn, weight in zip(group, weights, strict=True):
+def _lay_out(group: list[Turn], markers: Markers, tokenizer: Tokenizer) -> list[_Layout]:
+    """The ids for each turn: those of the whole text where the prompt's ids in it are the ones that serving feeds.
+
+    Where prompt and answer grow together (`<think>\\n` and `\\n</think>` share a token of two line breaks), that turn gets the ids that
+    serving feeds and its answer's own.
+    """
+    whole = markers.encode(group[-1].text)
+    apart = [turn for turn in group if not turn.differs and not _begins_with(whole, turn, markers)]
+    if not apart:
+        return [_Layout(whole, group)]
+    rest = [turn for turn in group if turn not in apart]
+    laid = [_Layout(markers.encode(rest[-1].text), rest)] if rest else []
+    laid += [_Layout(_joined(turn, markers, tokenizer), [turn], grown=True) for turn in apart]
+    return sorted(laid, key=lambda layout: layout.turns[-1].index)
+
+
+def _begins_with(tokens: Tokens, turn: Turn, markers: Markers) -> bool:
+    """The tokens before the answer are those that serving feeds, and none of them reaches into it."""
+    before = int(np.searchsorted(tokens.starts, turn.start))
+    whole = not before or tokens.ends[before - 1] <= turn.start
+    return bool(whole) and np.array_equal(markers.encode(turn.prompt).ids, tokens.ids[:before])
+
+
+def _joined(turn: Turn, markers: Markers, tokenizer: Tokenizer) -> Tokens:
+    """The prompt's ids, then the answer's. The ids of the whole text where a vocabulary can't write the answer on its own."""
+    whole, prompt = markers.encode(turn.text), markers.encode(turn.prompt)
+    marker = min(markers.texts, default="")  # in front, so that no space is put before the answer as before a text
+    answer = markers.encode(marker + turn.text[turn.start :])
+    first, shift = int(bool(marker)), turn.start - len(marker)
+    ids = np.concatenate([prompt.ids, answer.ids[first:]])
+    if tokenizer.decode(ids) != tokenizer.decode(whole.ids):
+        return whole
+    starts, ends = answer.starts[first:] + shift, answer.ends[first:] + shift
+    return Tokens(ids, np.concatenate([prompt.starts, starts]), np.concatenate([prompt.ends, ends]))
+
+
+def _weighted(layout: _Layout, weights: dict[int, float]) -> Sequence:
+    learned = np.zeros(len(layout.tokens), dtype=np.float32)
+    for turn in layout.turns:
         for start, end in turn.spans:
-            learned[_touches(tokens, start, end)] = weight
+            learned[_touches(layout.tokens, start, end)] = weights[turn.index]
     learned[:1] = 0  # nothing precedes the first token
-    return Sequence(tokens.ids, learned)
+    return Sequence(layout.tokens.ids, learned)
 
 
 def _touches(tokens: Tokens, start: int, end: int) -> np.ndarray:
@@ -89,26 +135,19 @@ def _notes_on_row(last: Turn, origin: Origin, markers: Markers) -> list[Note]:
     return [_note("escaped", origin, None, f"messages spell out {names}, which is encoded as ordinary text, not as a turn marker")]
 
 
-def _notes_on_turn(turn: Turn, tokens: Tokens, origin: Origin, markers: Markers) -> abc.Iterator[Note]:
+def _notes_on_turn(turn: Turn, grown: bool, origin: Origin) -> abc.Iterator[Note]:
     if turn.differs:
         fed = plain(turn.prompt[turn.start :])
         text = f"serving feeds {fed!r} before this answer, but the template does not write it into the finished turn: it is learned without"
         yield _note("prompt_differs", origin, turn.index, text)
-    elif not _is_prefix(markers.encode(turn.prompt).ids, tokens, turn.start):
-        text = "its first token grows together with the prompt's last one, so serving feeds other tokens than the ones learned from"
+    if grown:
+        text = "prompt and answer grow together where they are tokenized at once; learned is the answer after the tokens that serving feeds"
         yield _note("boundary", origin, turn.index, text)
     if turn.stop is None:
         yield _note("no_end", origin, turn.index, "the template writes no end token after it, so it can't be learned where to stop")
     elif not turn.learns_stop:
         text = f"the template's own marks leave out the end token `{turn.text[slice(*turn.stop)]}`, so it is not learned where to stop"
         yield _note("end_not_trained", origin, turn.index, text)
-
-
-def _is_prefix(prompt_ids: np.ndarray, tokens: Tokens, start: int) -> bool:
-    """The tokens before the answer are those that serving feeds, and none of them reaches into it."""
-    before = np.searchsorted(tokens.starts, start)
-    whole = not before or tokens.ends[before - 1] <= start
-    return bool(whole and np.array_equal(prompt_ids, tokens.ids[:before]))
 
 
 def _note(kind: Kind, origin: Origin, index: int | None, text: str) -> Note:

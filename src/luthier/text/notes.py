@@ -14,7 +14,7 @@ from luthier.text.turns import Turns
 MARKER_LIKE = re.compile(r"<\|[^|<>\s]+\|>|<｜[^｜<>\s]+｜>|</?s>|\[/?INST\]")
 
 Kind = Literal[
-    "boundary",  # the last token of the prompt and the first of the answer grow together
+    "boundary",  # prompt and answer would share tokens if they were tokenized at once; each has its own
     "prompt_differs",  # the finished turn does not begin with what serving feeds before it
     "end_not_trained",  # the template does not count the end token as the assistant's
     "no_end",  # the template writes no end token after an answer

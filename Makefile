@@ -59,7 +59,7 @@ docs: schema .venv/.installed  ## the reference pages, and a check of everything
 	$(PY) -m pytest -q tests/test_docs.py
 
 bench: .venv/.installed  ## measure against the peers, side by side, and draw the figure
-	$(PY) benchmarks/run.py
+	$(PY) -m benchmarks.run
 
 lock:  ## write requirements.lock from what is installed in .venv
 	@{ echo "# Everything that demo, tests and checks stand on, pinned. Written by \`make lock\` from a tested environment."; \

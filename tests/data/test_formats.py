@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from luthier.data.load import FORMATS, load, read, recognize
-from luthier.data.rows import Conversation, Document, Message, Row
 from luthier.data.sample import sample
 from luthier.errors import DataError
 from luthier.spec.folder import names
+from luthier.spec.rows import Conversation, Document, Message, Row
 from luthier.spec.run import DataSource
 
 EXAMPLES = {

@@ -9,8 +9,8 @@ import pytest
 
 from luthier.data.files import fingerprint
 from luthier.data.load import load, read, recognize
-from luthier.data.rows import Conversation
 from luthier.errors import DataError, SettingsError
+from luthier.spec.rows import Conversation
 from luthier.spec.run import DataSource
 
 ROW = json.dumps({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}) + "\n"
@@ -168,7 +168,7 @@ def test_a_format_that_does_not_exist_is_refused_with_the_nearest(tmp_path: Path
 
 def test_a_format_of_ones_own_needs_only_read(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "from luthier.data.rows import Document, Origin\n\n\n"
+        "from luthier.spec.rows import Document, Origin\n\n\n"
         "def read(path):\n"
         "    for number, line in enumerate(path.read_text().split('|'), start=1):\n"
         "        yield Document(line, Origin(str(path), number))\n"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from luthier.data.rows import Conversation, Document, Message, Origin, Row
 from luthier.data.split import content_key, repeated_rows, shared_rows, split_validation
 from luthier.errors import DataError
+from luthier.spec.rows import Conversation, Document, Message, Origin, Row
 
 
 def documents(*texts: str) -> list[Row]:

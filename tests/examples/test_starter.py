@@ -19,7 +19,7 @@ from examples.starter.texts import bind
 from examples.starter.tokenizer import END, SPECIAL_TOKENS, tokenizer_config
 
 from luthier.data.formats import chat, text
-from luthier.data.rows import Conversation, Message
+from luthier.spec.rows import Conversation, Message
 from luthier.spec.run import RunSpec
 from luthier.text.renderer import Renderer
 from luthier.text.tokenizer import Tokenizer

@@ -71,7 +71,10 @@ TIER_1: dict[str, tuple[Any, dict[str, Any]]] = {
         },
     ),
     "Phi3": (hf.Phi3Config, {**LLAMA, "original_max_position_embeddings": 64, "rope_parameters": LONGROPE}),
-    "GPT-2": (hf.GPT2Config, {**TOKENS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}),
+    "GPT-2": (
+        hf.GPT2Config,
+        {**TOKENS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    ),
     "GPT-NeoX": (hf.GPTNeoXConfig, {k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}),
     "OLMo2": (hf.Olmo2Config, LLAMA),
     "Granite": (hf.GraniteConfig, {**LLAMA, "logits_scaling": 4.0, "embedding_multiplier": 3.0, "residual_multiplier": 0.5}),

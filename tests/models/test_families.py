@@ -4,13 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-
-from luthier.adapters.routing import Routing, routed
-from luthier.batches.packing import Packing
-from luthier.batches.streams import build_stream
-from luthier.models import probe as probing
-from luthier.models.forward import Root
-from luthier.models.probe import probe
 from tests.models.families import (
     ADAPTER,
     FAMILIES,
@@ -27,6 +20,13 @@ from tests.models.families import (
     with_full,
     worst_weight,
 )
+
+from luthier.adapters.routing import Routing, routed
+from luthier.batches.packing import Packing
+from luthier.batches.streams import build_stream
+from luthier.models import probe as probing
+from luthier.models.forward import Root
+from luthier.models.probe import probe
 
 TOLERANCE = 1e-5
 BUDGET = 120
@@ -114,9 +114,11 @@ def test_a_tied_weight_gets_the_gradient_of_the_embedding_and_of_the_head() -> N
     torch.testing.assert_close(found[model]["model.embed_tokens.weight"], as_embedding + as_head, rtol=1e-4, atol=1e-6)
 
 
-def test_gradient_checkpointing_changes_no_gradient_of_a_packed_step() -> None:
-    model, examples = family("Gemma3"), rows()
-    root = Root(model, Packing(1), probe(model).head)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradient_checkpointing_changes_no_gradient_of_a_step(name: str) -> None:
+    model, examples = family(name), rows()
+    found = probe(model)
+    root = Root(model, found.packing, found.head)
     learning = TUNINGS["lora"](model)
     fast(root, ADAPTER, examples, learning, BUDGET)
     off = gradient(learning)

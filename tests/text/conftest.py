@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
-from luthier.data.rows import Conversation, Message, Origin
+from luthier.spec.rows import Conversation, Message, Origin
 from luthier.text.renderer import Renderer
 from luthier.text.tokenizer import Tokenizer
 

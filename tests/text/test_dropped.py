@@ -1,6 +1,6 @@
 """Counting what a template leaves out."""
 
-from luthier.data.rows import Message
+from luthier.spec.rows import Message
 from luthier.text.dropped import Dropped, dropped_from_answer, num_missing
 
 
@@ -25,3 +25,9 @@ def test_arguments_are_looked_for_one_by_one() -> None:
     message = Message("assistant", "", tool_calls=(call,))
     assert dropped_from_answer(1, message, "call find(city=Oslo, also=[rain, snow])") == []
     assert dropped_from_answer(1, message, "call find(city=Oslo)") == [Dropped(1, "assistant", "tool_calls", len("rain") + len("snow"))]
+
+
+def test_what_is_dropped_reads_as_a_sentence() -> None:
+    calls = Dropped(1, "assistant", "tool_calls", 9)
+    assert str(calls) == "message 2 (assistant): its tool calls: 9 characters that the template leaves out."
+    assert str(Dropped(-1, "tools", "tools", 9)) == "the list of tools: 9 characters that the template leaves out."

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from luthier.data.rows import Conversation, Message
 from luthier.errors import TemplateError
+from luthier.spec.rows import Conversation, Message
 from luthier.text.encoded import Encoded
 from luthier.text.renderer import Renderer
 from luthier.text.tokenizer import Tokenizer

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from luthier.data.rows import Conversation, Message, Origin
 from luthier.errors import TemplateError
+from luthier.spec.rows import Conversation, Message, Origin
 from luthier.text.encoded import Encoded
 from luthier.text.renderer import Renderer
 from luthier.text.sequence import Sequence

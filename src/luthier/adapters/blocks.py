@@ -9,7 +9,7 @@ def find(model: nn.Module, number: int) -> str:
     """Path of the list that holds the model's `number` layers."""
     for path, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == number:
-            return path
+            return str(path)
     raise AssertionError(f"no list of {number} layers in {type(model).__name__}")
 
 

@@ -8,6 +8,7 @@ Saved in PEFT's file format.
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,6 +152,28 @@ def load(model: nn.Module, name: str, folder: Path, head: nn.Module | None) -> C
             raise ModelError(f"{folder}: {key} is {tuple(weights[key].shape)}, the model wants {tuple(parameter.shape)}. Another base?")
         parameter.data.copy_(weights[key])
     return config
+
+
+def merge(model: nn.Module, name: str) -> int:
+    """Add the products of the adapter `name` to their layers' weights, W + s B A, and put the plain layers back.
+
+    The sum is made in fp32, then cast to the weight's type. Other adapters are lost.
+
+    Returns:
+        the number of layers changed.
+    Raises:
+        ModelError: a layer shares its weight with another part of the model, which would be changed along.
+    """
+    shared = Counter(parameter.data_ptr() for _, parameter in model.named_parameters(remove_duplicate=False))
+    found = layers(model)
+    for path, layer in found.items():
+        if name in layer.shapes:
+            if shared[layer.base_layer.weight.data_ptr()] > 1:  # type: ignore[operator]
+                raise ModelError(f"{path} shares its weight with another layer, so an adapter on it cannot be merged. Serve it unmerged.")
+            layer.weight.data.copy_(layer.weight.float() + layer.delta(name))
+        parent, _, child = path.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.base_layer)
+    return sum(name in layer.shapes for layer in found.values())
 
 
 def read_config(folder: Path) -> Config:

@@ -74,6 +74,12 @@ class LoraLayer(nn.Module):
         assert isinstance(weight, Tensor)
         return weight if isinstance(self.base_layer, nn.Linear) else weight.T
 
+    @property
+    def bias(self) -> Tensor | None:
+        """The base layer's; some models read it off the layer."""
+        bias: Tensor | None = self.base_layer.bias
+        return bias
+
     def delta(self, name: str) -> Tensor:
         """s B A in fp32, (out, in)."""
         return (self.lora_B[name].float() @ self.lora_A[name].float()) * self.shapes[name].scaling

@@ -20,7 +20,10 @@ class Routing:
     parts: tuple[tuple[str, Tensor], ...] = ()
 
 
-_routing: ContextVar[Routing] = ContextVar("routing", default=Routing())
+BASE = Routing()
+"""The base alone."""
+
+_routing: ContextVar[Routing] = ContextVar("routing", default=BASE)
 
 
 def current() -> Routing:

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 
 from luthier.batches.examples import Example
-from luthier.data.rows import Conversation, Document, Row
 from luthier.errors import DataError
 from luthier.spec.nearest import listed
+from luthier.spec.rows import Conversation, Document, Row
 from luthier.text.renderer import Renderer
 from luthier.text.sequence import Sequence
 
@@ -21,7 +21,11 @@ class Encoded:
     examples: list[Example] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     num_dropped: int = 0
+    """Rows left out."""
     num_cut: int = 0
+    """Rows whose end was cut away."""
+    characters_left_out: int = 0
+    """Characters of messages that the template does not write."""
 
 
 TooLong = Literal["refuse", "drop", "cut"]
@@ -53,7 +57,9 @@ def _sequences(row: Row, renderer: Renderer, everything: bool, encoded: Encoded)
         return [renderer.document(row.text)]
     assert isinstance(row, Conversation)
     rendered = renderer.sequences(row)
-    encoded.notes += rendered.notes
+    encoded.notes += [str(note) for note in rendered.notes]
+    encoded.notes += [f"{row.origin}: {part}" for part in rendered.dropped]
+    encoded.characters_left_out += sum(part.characters for part in rendered.dropped)
     return [_all_scored(s) for s in rendered.sequences] if everything else list(rendered.sequences)
 
 
@@ -95,5 +101,6 @@ def refuse_kinds(rows: Iterable[Row], accepted: tuple[str, ...], method: str) ->
     for row in rows:
         if type(row).__name__ not in accepted:
             raise DataError(
-                f"{row.origin}: this is a {type(row).__name__.lower()}, but `{method}` learns from {listed([a.lower() + 's' for a in accepted])}."
+                f"{row.origin}: this is a {type(row).__name__.lower()}, "
+                f"but `{method}` learns from {listed([a.lower() + 's' for a in accepted])}."
             )

@@ -39,6 +39,10 @@ class Rows:
         """(N,) summed over each sequence's scored tokens, (S,)."""
         return per_token.new_zeros(self.num_sequences).index_add(0, self.stream.token_sequence, per_token)
 
+    def per_token(self, per_row: Tensor) -> Tensor:
+        """(R,) repeated for each of a row's scored tokens, (N,)."""
+        return per_row.index_select(0, self.stream.token_row)
+
     def branches(self, per_sequence: Tensor) -> Tensor:
         """(S,) as (R, k), where every row has k sequences."""
         return per_sequence.view(len(self), -1)

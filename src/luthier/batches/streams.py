@@ -5,6 +5,7 @@ Everything in a transformer but attention is per token, so only attention must k
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -116,7 +117,7 @@ def num_computed(ids: Seq[np.ndarray], share: bool) -> int:
     if not share:
         return sum(len(s) for s in ids)
     order = lexical_order(ids)
-    shared = sum(_shared_length(ids[a], ids[b]) for a, b in zip(order, order[1:], strict=False))
+    shared = sum(_shared_length(ids[a], ids[b]) for a, b in pairwise(order))
     return sum(len(s) for s in ids) - shared
 
 

@@ -1,8 +1,8 @@
 """What every row must satisfy before anything is computed on it, whichever format it came from."""
 
-from luthier.data.rows import Conversation, Document, Message, Origin, Row
 from luthier.errors import DataError
 from luthier.spec.nearest import nearest
+from luthier.spec.rows import Conversation, Document, Message, Origin, Row
 
 ROLES = ("system", "user", "assistant", "tool")
 OTHER_ROLES = {

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from luthier.data import files
-from luthier.data.rows import Origin
 from luthier.errors import DataError
 from luthier.spec.nearest import listed
+from luthier.spec.rows import Origin
 
 Fields = dict[str, Any]
 

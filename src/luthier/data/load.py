@@ -7,11 +7,11 @@ from typing import get_args
 
 from luthier.data import files, jsonl
 from luthier.data.check import check
-from luthier.data.rows import Origin, Row, Skipped
 from luthier.data.sample import Sample, sample
 from luthier.errors import DataError
 from luthier.spec import folder
 from luthier.spec.nearest import listed
+from luthier.spec.rows import Origin, Row, Skipped
 from luthier.spec.run import DataSource
 
 FORMATS = "luthier.data.formats"

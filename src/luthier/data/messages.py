@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.data.jsonl import shown, wrong
-from luthier.data.rows import Message, Origin
 from luthier.errors import DataError
 from luthier.spec.nearest import nearest
+from luthier.spec.rows import Message, Origin
 
 Fields = Mapping[str, Any]
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from luthier.data.rows import Conversation, Origin, Row
 from luthier.data.seeded import generator
 from luthier.errors import DataError
+from luthier.spec.rows import Conversation, Origin, Row
 
 
 def content_key(row: Row) -> bytes:

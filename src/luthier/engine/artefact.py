@@ -1,5 +1,6 @@
 """What a run leaves to be used: an adapter in PEFT's format or a whole model, written, loaded again, and compared."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from luthier.engine.setup import POLICY, Setup
 from luthier.errors import TrainingFailed
 from luthier.models import load as models
 from luthier.models.forward import attention_of
+from luthier.text.renderer import Renderer
 
 TOLERANCE = 1e-3
 """Largest relative difference of logits between what was trained and what was saved, in the run's type (bf16 has 3 digits)."""
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "generation_config.json")
+TOKENIZER_FILES = ("tokenizer.json", "special_tokens_map.json", "tokenizer.model", "generation_config.json")
+"""Copied as they are."""
 
 
 def write_artefact(setup: Setup, weights: dict[str, Tensor]) -> float:
@@ -33,7 +36,7 @@ def write_artefact(setup: Setup, weights: dict[str, Tensor]) -> float:
     partial.mkdir()
     if whole:
         setup.root.model.save_pretrained(partial)
-        copy_tokenizer(setup, partial)
+        copy_tokenizer(setup.model_folder, setup.renderer, partial)
     else:
         setup.write_weights(weights, partial)
     difference = _reload_difference(setup, partial)
@@ -46,13 +49,19 @@ def write_artefact(setup: Setup, weights: dict[str, Tensor]) -> float:
     return difference
 
 
-def copy_tokenizer(setup: Setup, folder: Path) -> None:
-    """Tokenizer and template beside a whole model, so that it is served as it was trained."""
+def copy_tokenizer(base: Path, renderer: Renderer, folder: Path) -> None:
+    """Tokenizer and template beside a whole model, so that it is served as it was trained: the template of `renderer` and no other."""
     for name in TOKENIZER_FILES:
-        if (source := setup.model_folder / name).is_file():
+        if (source := base / name).is_file():
             shutil.copyfile(source, folder / name)
-    if template := setup.renderer.template_sources.get("default"):
-        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    if (source := base / "tokenizer_config.json").is_file():
+        settings = json.loads(source.read_text(encoding="utf-8"))
+        settings.pop("chat_template", None)
+        (folder / source.name).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, template in renderer.template_sources.items():
+        path = folder / ("chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(template, encoding="utf-8")
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -72,7 +73,14 @@ class NaiveRoot(Root):
 
 def naive_rows(example: Example, device: torch.device) -> Rows:
     """One row, its sequences one after the other, told to the method token by token."""
-    ids, positions, segments, read, targets, weights, token_sequence, last = [], [], [], [], [], [], [], []
+    ids: list[int] = []
+    positions: list[int] = []
+    read: list[int] = []
+    targets: list[int] = []
+    weights: list[float] = []
+    token_sequence: list[int] = []
+    last: list[int] = []
+    segments: list[Segment] = []
     for number, sequence in enumerate(example.sequences):
         start = len(ids)
         segments.append(Segment(start, len(sequence)))
@@ -183,7 +191,7 @@ class Certifier:
             terms = method.loss(Rows(naive_rows(example, root.device).stream, columns))
             counted = {name: coefficients.get(name, 1.0) for name in terms if coefficients.get(name, 1.0)}
             loss = torch.stack([coefficient * terms[name].sum() / totals[name] for name, coefficient in counted.items()]).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
 
 
 def relative_difference(a: Gradient, b: Gradient) -> float:
@@ -210,7 +218,7 @@ def _most_alike(examples: Seq[Example], candidates: list[int]) -> tuple[int, ...
     """The two neighbours in lexical order that share the most, if any do."""
     ids = [examples[i].sequences[0].ids for i in candidates]
     order = lexical_order(ids)
-    pairs = [(len(ids[a]) + len(ids[b]) - num_computed([ids[a], ids[b]], share=True), a, b) for a, b in zip(order, order[1:], strict=False)]
+    pairs = [(len(ids[a]) + len(ids[b]) - num_computed([ids[a], ids[b]], share=True), a, b) for a, b in pairwise(order)]
     if not pairs or max(pairs)[0] == 0:
         return ()
     _, a, b = max(pairs)

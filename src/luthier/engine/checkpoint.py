@@ -6,7 +6,6 @@ A checkpoint is a folder `checkpoints/step-00000120` with the weights in the ada
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from luthier.engine.folder import RunFolder, fsync_folder
+from luthier.engine.folder import RunFolder, fsync_file, fsync_folder
 from luthier.errors import RunError
 
 STATE_TENSORS, STATE, HASHES = "state.safetensors", "state.json", "hashes.json"
@@ -36,6 +35,9 @@ class Progress:
     num_tokens: int = 0
     seconds: float = 0.0
     energy_wh: float = 0.0
+    lot_terms: dict[str, float] = field(default_factory=dict)
+    """Each term, added up over the steps of this lot."""
+    lot_steps: int = 0
     best_loss: float | None = None
     best_step: int | None = None
     evaluations_since_best: int = 0
@@ -73,7 +75,7 @@ def save(folder: RunFolder, progress: Progress, tensors: dict[str, Tensor], writ
         (partial / STATE).write_text(json.dumps(asdict(progress), indent=2) + "\n", encoding="utf-8")
         (partial / HASHES).write_text(json.dumps(_hashes(partial), indent=2) + "\n", encoding="utf-8")
         for path in partial.iterdir():
-            _sync(path)
+            fsync_file(path)
         fsync_folder(partial)
         if final.exists():  # weights of this step whose state was pruned: a resumed run writes them again, the same
             shutil.rmtree(final)
@@ -83,14 +85,6 @@ def save(folder: RunFolder, progress: Progress, tensors: dict[str, Tensor], writ
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{final} could not be written ({error}). Make room, then continue with `luthier resume {folder.path}`.") from error
     return final
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _hashes(path: Path) -> dict[str, str]:
@@ -134,7 +128,8 @@ def find_damage(path: Path) -> str | None:
 def prune(folder: RunFolder, keep_states: int, keep_weights: int, best: int | None) -> None:
     """Keep the newest `keep_states` full states and `keep_weights` weights; the best weights besides."""
     steps = steps_kept(folder)
-    for step in steps_kept(folder, with_state=True)[:-keep_states]:
+    whole = steps_kept(folder, with_state=True)[-keep_states:]
+    for step in [step for step in steps if step not in whole]:
         for name in (STATE, STATE_TENSORS):  # the small file first: without it the checkpoint counts as weights alone
             (path_of(folder, step) / name).unlink(missing_ok=True)
     for step in steps[: -max(keep_weights, keep_states)]:

@@ -20,14 +20,15 @@ class EnergyMeter:
             from codecarbon import OfflineEmissionsTracker
         except ImportError:
             return self
+        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # before it begins to talk about itself
         self._tracker = OfflineEmissionsTracker(
-            country_iso_code="DEU", save_to_file=False, log_level="critical", measure_power_secs=15, allow_multiple_runs=True
+            country_iso_code="DEU", output_methods=[], log_level="critical", measure_power_secs=15, allow_multiple_runs=True
         )
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
         self._tracker.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._tracker is not None:
             self._tracker.stop()
-            self.watt_hours = float(self._tracker.final_emissions_data.energy_consumed) * 1000
+            measured = getattr(self._tracker, "final_emissions_data", None)  # missing where it found nothing to measure
+            self.watt_hours = None if measured is None else float(measured.energy_consumed) * 1000

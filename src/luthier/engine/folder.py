@@ -5,11 +5,14 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import RunError
+
+BEFORE_A_RUN = {".lock", "start.json", ".start.json.partial", ".run.yaml.partial"}
+"""What a run that was killed before its first line leaves behind."""
 
 
 class RunFolder:
@@ -30,6 +33,18 @@ class RunFolder:
     @property
     def is_run(self) -> bool:
         return self.run_file.is_file()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process is training into it now."""
+        try:
+            with (self.path / ".lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -52,6 +67,24 @@ class RunFolder:
                 ) from None
             yield
 
+    def refuse_foreign(self) -> None:
+        """A new run only goes into an empty folder.
+
+        Raises:
+            RunError: naming what is there.
+        """
+        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in BEFORE_A_RUN)
+        if foreign:
+            raise RunError(
+                f"{self.path} is not empty (it holds {foreign[0]}). Choose another folder with `out=…`; nothing was written over."
+            )
+
+    def remove_empty(self) -> None:
+        """Remove the folder where it holds nothing but the lock."""
+        if [p.name for p in self.path.iterdir()] == [".lock"]:
+            (self.path / ".lock").unlink()
+            self.path.rmdir()
+
     def event(self, kind: str, message: str, **details: Any) -> None:
         """Add a line to `events.jsonl`."""
         append_line(self.events_file, {"time": round(time.time(), 3), "kind": kind, "message": message, **details})
@@ -62,10 +95,21 @@ class RunFolder:
         Raises:
             RunError: there is none, or it is damaged.
         """
-        return read_json(self.record_file)
+        record: dict[str, Any] = read_json(self.record_file)
+        return record
+
+
+def fsync_file(path: Path) -> None:
+    """Wait until what was written to `path` is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def fsync_folder(path: Path) -> None:
+    """Wait until the names in `path` are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -88,7 +132,8 @@ def write_atomic(path: Path, text: str) -> None:
         temporary.replace(path)
         fsync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk nothing was made that could be removed
+            temporary.unlink(missing_ok=True)
         raise RunError(
             f"{path} could not be written ({error.strerror}). Make room or choose another folder; nothing was overwritten."
         ) from error
@@ -126,11 +171,27 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSONL file; a torn last line is left out. Empty where there is no file."""
+    """The whole lines of a JSONL file; a torn last line is left out. Empty where there is no file.
+
+    Raises:
+        RunError: a line that is not JSON.
+    """
     if not path.is_file():
         return []
     whole = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in whole if line]
+    try:
+        return [json.loads(line) for line in whole if line]
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}). Repair or remove it: it says how the run went, nothing is computed from it."
+        ) from error
+
+
+def mend(path: Path) -> None:
+    """Cut a torn last line off a JSONL file, so that the next line begins where a line begins."""
+    if path.is_file() and not (content := path.read_bytes()).endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def keep_lines(path: Path, last_step: int) -> None:

@@ -2,10 +2,14 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from luthier.adapters import blocks
 from luthier.batches.examples import Lot
@@ -26,6 +30,8 @@ from luthier.errors import TrainingFailed
 from luthier.models.device import is_out_of_memory
 from luthier.models.estimate import step_flops
 
+T = TypeVar("T")
+
 SHARE_BETWEEN = 10
 """Validations and checkpoints a run, where nothing is said."""
 
@@ -45,7 +51,8 @@ class Loop:
         self.setup, self.reporter, self.stop = setup, reporter, stop
         self.spec, self.folder, self.root = setup.spec, setup.folder, setup.root
         self.method = setup.make_method(setup.root)
-        self.masters = Masters(setup.adapter.trainable(setup.root.model))
+        self.masters = Masters(setup.adapter.trainable(setup.root))
+        self.first_weights = self.masters.fingerprint()
         self.rate = self.spec.optimizer.learning_rate or setup.adapter.module.LEARNING_RATE
         number = self.root.model.config.get_text_config().num_hidden_layers
         path = blocks.find(self.root.model, number)
@@ -57,7 +64,9 @@ class Loop:
         self.total = self.lots.total_steps
         self.validate_every = self.spec.evaluation.every or max(1, math.ceil(self.total / SHARE_BETWEEN))
         self.save_every = self.spec.checkpoints.every or max(1, math.ceil(self.total / SHARE_BETWEEN))
-        self.restored_step: int | None = None
+        self.finished_step: int | None = None
+        """The step whose validation and state are on the disk already."""
+        self.validation_lot: Lot | None = None
         self.certifier = self._certifier()
         middle = 1 + checkpoint_step(self.spec.train.seed, self.total)
         self.certified_steps = {0, middle, self.total}
@@ -115,8 +124,10 @@ class Loop:
                         return "paused"
                     self._step(lot.take(index))
                 self.progress.epoch, self.progress.step_in_epoch = epoch + 1, 0
-            self.state = self.method.update(self.state, lot, {})
-            self.progress.lot, self.progress.epoch = number + 1, 0
+            progress = self.progress
+            terms = {name: total / max(1, progress.lot_steps) for name, total in progress.lot_terms.items()}
+            self.state = self.method.update(self.state, lot, terms)
+            progress.lot, progress.epoch, progress.lot_terms, progress.lot_steps = number + 1, 0, {}, 0
         return "succeeded"
 
     def _ended(self) -> bool:
@@ -138,6 +149,9 @@ class Loop:
         seconds = time.perf_counter() - started
         self.progress.step += 1
         self.progress.step_in_epoch += 1
+        self.progress.lot_steps += 1
+        for name, value in sums.terms.items():
+            self.progress.lot_terms[name] = self.progress.lot_terms.get(name, 0.0) + value
         self.progress.num_tokens += sums.num_tokens
         self.progress.seconds += seconds
         self._log(sums, norm, self.rate * share, seconds)
@@ -150,16 +164,30 @@ class Loop:
             self._save()
 
     def _gradient(self, lot: Lot) -> StepSums:
-        """The step's gradient in the masters. Out of memory: half the token budget, which changes nothing but time."""
+        """The step's gradient in the masters."""
+        address = (self.spec.train.seed, self.progress.step)
+        return self._within_memory(lambda budget: accumulate(self.method, lot, budget, self.root.packing, self.setup.device, address))
+
+    def _within_memory(self, compute: Callable[[int], T]) -> T:
+        """`compute` at the token budget. Out of memory: again at half of it, which changes nothing but time.
+
+        Raises:
+            TrainingFailed: a single row does not fit.
+        """
         while True:
+            budget = self.progress.token_budget
             try:
-                address = (self.spec.train.seed, self.progress.step)
-                return accumulate(self.method, lot, self.progress.token_budget, self.root.packing, self.setup.device, address)
+                return compute(budget)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or self.progress.token_budget <= 8:
+                if not is_out_of_memory(error):
                     raise
+                if budget <= 8:
+                    raise TrainingFailed(
+                        "Out of memory with one row at a time. Set `train.gradient_checkpointing=true`, `train.dtype=bfloat16` or a "
+                        "smaller `data.max_length`, or take a smaller model."
+                    ) from error
             self.masters.clear()
-            self.progress.token_budget //= 2
+            self.progress.token_budget = budget // 2
             self._event("out_of_memory", f"out of memory: the token budget is now {self.progress.token_budget}")
 
     def _clip(self, sums: StepSums) -> float:
@@ -181,8 +209,9 @@ class Loop:
         flops = step_flops(self.root, self.masters.parameters, sums.num_computed, sums.num_trained)
         metrics: dict[str, float] = {
             "step": self.progress.step,
-            "epoch": self.lots.epoch_of(self.progress),
-            **{name: value for name, value in sums.terms.items()},
+            "epoch": self.lots.epoch_of(self.progress, self.spec.train.epochs),
+            "loss": sums.loss,
+            **{name: value for name, value in sums.terms.items() if name != "loss"},
             "learning_rate": rate,
             "grad_norm": norm,
             "tokens": sums.num_tokens,
@@ -220,24 +249,35 @@ class Loop:
     def _validate(self) -> None:
         setup = self.setup
         if setup.validation:
-            metrics = self._measure(range(len(setup.validation)))
-            for name, index in by_dataset(setup.validation, setup.dataset_names).items():
+            lot = self._validation_lot()
+            metrics = self._measure(lot)
+            for name, index in by_dataset(lot.examples, setup.dataset_names).items():
                 if index:
-                    metrics |= {f"{key}/{name}": value for key, value in self._measure(index).items()}
+                    metrics |= {f"{key}/{name}": value for key, value in self._measure(lot.take(np.array(index))).items()}
+            if not math.isfinite(metrics["loss"]):
+                raise TrainingFailed(
+                    f"Step {self.progress.step}: the validation loss is {metrics['loss']:g}. The last checkpoint is from before it. "
+                    f"Try a lower `optimizer.learning_rate` (now {self.rate:g}), or `train.dtype=float32`."
+                )
             best = self.progress.best_loss is None or metrics["loss"] < self.progress.best_loss
             self.progress.evaluations_since_best = 0 if best else self.progress.evaluations_since_best + 1
             if best:
                 self.progress.best_loss, self.progress.best_step = metrics["loss"], self.progress.step
             append_line(self.folder.metrics_file, {"step": self.progress.step, "kind": "validation", **metrics})
             self.reporter.validated(self.progress.step, metrics, best)
-            if best and self.spec.evaluation.patience is not None:
-                self._save()
         write_samples(setup, self.progress.step)
+        if setup.validation and best and self.spec.evaluation.patience is not None:
+            self._save()
+        self.finished_step = self.progress.step
 
-    def _measure(self, index: range | list[int]) -> dict[str, float]:
-        examples = [self.setup.validation[i] for i in index]
-        lot = self.method.collect(examples, self.state, -2)
-        return measure(self.method, lot, self.progress.token_budget, self.root.packing, self.setup.device, self.root)
+    def _validation_lot(self) -> Lot:
+        """Collected once, where it does not depend on the policy."""
+        if self.validation_lot is None or self.method.on_policy:
+            self.validation_lot = self.method.collect(self.setup.validation, self.state, -2)
+        return self.validation_lot
+
+    def _measure(self, lot: Lot) -> dict[str, float]:
+        return self._within_memory(lambda budget: measure(self.method, lot, budget, self.root.packing, self.setup.device, self.root))
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -256,7 +296,7 @@ class Loop:
         last_step = -1
         if found is not None:
             self.progress, tensors = found
-            last_step = self.restored_step = self.progress.step
+            last_step = self.finished_step = self.progress.step
             self.masters.load({k[8:]: v for k, v in tensors.items() if k.startswith("weights/")})
             memory = {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer/")}
             optimizer.load_state(self.optimizer, self.masters.masters, memory)
@@ -266,16 +306,35 @@ class Loop:
             keep_lines(path, last_step)
 
     def _finish(self) -> None:
-        """The last certificate and validation, and the best weights back where the run stopped early."""
+        """The last certificate and validation, and the best weights back where the run stopped early.
+
+        Raises:
+            TrainingFailed: the weights are what they were before the first step.
+        """
         if self.progress.step not in self.certified_steps:
             self._certify()
-        if self.restored_step != self.progress.step:
+        if self.finished_step != self.progress.step:
             self._validate()
-            self._save()
+        self._save()
         best = self.progress.best_step
         if self.progress.stopped_early and best is not None and best != self.progress.step:
+            if best == 0:
+                raise TrainingFailed(
+                    "No validation was better than the one before training, so nothing is gained by this run. "
+                    f"Try a lower `optimizer.learning_rate` (now {self.rate:g}), or more `evaluation.patience`."
+                )
             self._event("restored", f"the weights of step {best} had the lowest validation loss and are taken")
-            self.masters.load(load_file(checkpoint.path_of(self.folder, best) / self.setup.adapter.module.WEIGHTS))
+            self.masters.load(self._weights_of(best))
+        if self.masters.fingerprint() == self.first_weights:
+            raise TrainingFailed(
+                f"After {self.progress.step} steps every weight is what it was before them: nothing was learned. "
+                f"Try a higher `optimizer.learning_rate` (now {self.rate:g}), or `train.dtype=float32`."
+            )
+
+    def _weights_of(self, step: int) -> dict[str, Tensor]:
+        """The policy's weights as checkpoint `step` has them, the others' as they are."""
+        saved = load_file(checkpoint.path_of(self.folder, step) / self.setup.adapter.module.WEIGHTS)
+        return {**self.masters.values(), **saved}
 
 
 def checkpoint_step(seed: int, total: int) -> int:

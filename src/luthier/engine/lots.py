@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from luthier.batches.examples import Example, Lot
-from luthier.data.seeded import generator
+from luthier.batches.order import steps as in_order
 from luthier.engine.checkpoint import Progress
-from luthier.engine.folder import RunFolder
+from luthier.engine.folder import RunFolder, fsync_file, fsync_folder
+from luthier.errors import RunError
 from luthier.methods.base import Method
 from luthier.spec.base import Spec
 from luthier.spec.run import LoopSpec
@@ -22,18 +24,21 @@ from luthier.text.sequence import Sequence
 
 @dataclass(eq=False)
 class LotPlan:
-    """`number` lots of `epochs` passes each, `total_steps` optimizer steps in all.
+    """Lots of `epochs` passes each, `total_steps` optimizer steps in all.
 
-    Off-policy there is one lot, the data itself; on-policy one for every `prompts_per_lot` prompts, collected when its turn comes.
+    `groups`: which examples each lot is made of. Off-policy there is one lot, the data itself; on-policy one for every
+    `prompts_per_lot` examples, collected when its turn comes.
     """
 
     examples: tuple[Example, ...]
-    number: int
+    groups: list[np.ndarray]
     epochs: int
     total_steps: int
-    prompts_per_lot: int | None
-    seed: int
     _latest: tuple[int, Lot] | None = None
+
+    @property
+    def number(self) -> int:
+        return len(self.groups)
 
     def get(self, method: Method[Spec, Spec], state: Spec, number: int, folder: RunFolder) -> Lot:
         """Lot `number`: from the run folder if it is there, so that a killed run does not sample again."""
@@ -42,42 +47,37 @@ class LotPlan:
             if path.is_file():
                 lot = read(path)
             else:
-                lot = method.collect(self._group(number), state, number)
+                lot = method.collect([self.examples[i] for i in self.groups[number]], state, number)
                 if lot.row_columns or lot.token_columns:
                     write(lot, path)
             self._latest = number, lot
         return self._latest[1]
 
-    def _group(self, number: int) -> list[Example]:
-        if self.prompts_per_lot is None:
-            return list(self.examples)
-        per_pass = math.ceil(len(self.examples) / self.prompts_per_lot)
-        order = generator(self.seed, "prompts", number // per_pass).permutation(len(self.examples))
-        start = number % per_pass * self.prompts_per_lot
-        return [self.examples[i] for i in order[start : start + self.prompts_per_lot]]
-
-    def epoch_of(self, progress: Progress) -> float:
-        """Passes over the data done so far, as a fraction."""
-        return progress.step / self.total_steps * self.number * self.epochs if self.prompts_per_lot is None else float(progress.lot)
+    def epoch_of(self, progress: Progress, epochs: int) -> float:
+        """Passes over the data done so far, of `epochs`, as a fraction."""
+        return progress.step / self.total_steps * epochs
 
 
 def plan(method: Method[Spec, Spec], examples: tuple[Example, ...], spec: LoopSpec) -> LotPlan:
     """Lots and steps of a run."""
-    if method.on_policy:
-        size = method.prompts_per_lot
-        number = spec.epochs * math.ceil(len(examples) / size)
-        epochs = method.lot_epochs(spec.epochs)
-        steps = number * epochs * math.ceil(size * method.rows_per_prompt / spec.batch_size)
-        return LotPlan(examples, number, epochs, min(steps, spec.max_steps or steps), size, spec.seed)
     epochs = method.lot_epochs(spec.epochs)
-    bare = Lot(examples)
-    steps = sum(len(method.batches(bare, epoch)) for epoch in range(epochs))
-    return LotPlan(examples, 1, epochs, min(steps, spec.max_steps or steps), None, spec.seed)
+    if method.on_policy:
+        datasets = [e.dataset for e in examples]
+        passes = range(spec.epochs)
+        groups = [g for number in passes for g in in_order(datasets, method.order.weights, method.prompts_per_lot, spec.seed, number)]
+        steps = epochs * sum(math.ceil(len(group) * method.rows_per_prompt / spec.batch_size) for group in groups)
+    else:
+        groups = [np.arange(len(examples))]
+        steps = sum(len(method.batches(Lot(examples), epoch)) for epoch in range(epochs))
+    return LotPlan(examples, groups, epochs, min(steps, spec.max_steps or steps))
 
 
 def write(lot: Lot, path: Path) -> None:
-    """A lot as one safetensors file: token ids, weights and shapes of its sequences, and its columns."""
-    path.parent.mkdir(exist_ok=True)
+    """A lot as one safetensors file: token ids, weights and shapes of its sequences, and its columns.
+
+    Raises:
+        RunError: the disk is full or read-only.
+    """
     sequences = [s for e in lot.examples for s in e.sequences]
     tensors: dict[str, Tensor] = {
         "ids": torch.from_numpy(np.concatenate([s.ids for s in sequences])),
@@ -89,8 +89,14 @@ def write(lot: Lot, path: Path) -> None:
         **{f"token/{name}": c.contiguous() for name, c in lot.token_columns.items()},
     }
     partial = path.with_name(f".{path.name}.partial")
-    save_file(tensors, partial, metadata={"origins": json.dumps([e.origin for e in lot.examples])})
-    partial.replace(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        save_file(tensors, partial, metadata={"origins": json.dumps([e.origin for e in lot.examples])})
+        fsync_file(partial)
+        partial.replace(path)
+        fsync_folder(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} could not be written ({error}). Make room, then continue with `luthier resume`.") from error
 
 
 def read(path: Path) -> Lot:

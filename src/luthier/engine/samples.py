@@ -1,9 +1,9 @@
 """Answers to a few fixed prompts at each validation, in `samples.jsonl`: what the numbers look like as words."""
 
-from luthier.data.rows import Message
 from luthier.engine.folder import append_line
 from luthier.engine.setup import Setup
 from luthier.models.sample import sample
+from luthier.spec.rows import Message
 
 
 def write_samples(setup: Setup, step: int) -> None:

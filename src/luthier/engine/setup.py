@@ -20,6 +20,9 @@ from luthier.text.renderer import Renderer
 POLICY = "default"
 """The adapter that learns, as PEFT calls a sole adapter."""
 
+CRITIC = "critic"
+"""The adapter of a critic, and its scalar head."""
+
 
 @dataclass(frozen=True)
 class AdapterChoice:
@@ -34,9 +37,12 @@ class AdapterChoice:
         """The routing of the policy: the adapter's name, or None where the base's own weights learn."""
         return None if self.module.WHOLE_MODEL else POLICY
 
-    def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        found: dict[str, nn.Parameter] = self.module.trainable(model, POLICY)
-        return found
+    def trainable(self, root: Root) -> dict[str, nn.Parameter]:
+        """What learns, by name: the policy's weights as they are saved; of a critic, `critic/…` and `heads/…`."""
+        found: dict[str, nn.Parameter] = dict(self.module.trainable(root.model, POLICY))
+        if root.scalar_heads and not self.module.WHOLE_MODEL:
+            found |= {f"critic/{name}": p for name, p in self.module.trainable(root.model, CRITIC).items()}
+        return found | {f"heads/{name}": p for name, p in root.scalar_heads.named_parameters()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,4 +66,6 @@ class Setup:
     """What is known before the first step: fingerprints, versions, machine, tier."""
 
     def write_weights(self, weights: dict[str, torch.Tensor], path: Path) -> None:
-        self.adapter.module.save(self.root.model, self.adapter.config, POLICY, weights, self.spec.model.path, self.root.output, path)
+        """The policy's weights, in the adapter's own format."""
+        of_policy = {name: value for name, value in weights.items() if not name.startswith(("critic/", "heads/"))}
+        self.adapter.module.save(self.root.model, self.adapter.config, POLICY, of_policy, self.spec.model.path, self.root.output, path)

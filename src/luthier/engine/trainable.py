@@ -36,6 +36,12 @@ class Masters:
         for master in self.masters.values():
             master.grad = None
 
+    def fingerprint(self) -> tuple[int, ...]:
+        """One number a parameter, of the bits the model computes with: equal before and after means that nothing moved."""
+        as_integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+        bits = (p.detach().contiguous().view(as_integers[p.element_size()]) for p in self.parameters.values())
+        return tuple(int(torch.hash_tensor(b).view(torch.int64)) for b in bits)
+
     def values(self) -> dict[str, Tensor]:
         return {name: m.detach() for name, m in self.masters.items()}
 

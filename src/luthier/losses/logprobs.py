@@ -52,7 +52,7 @@ def linear_logprobs(
         hidden: (N, d). weight: (V, d). bias: (V,) or None. targets: (N,) int64 in [0, V).
     """
     options = _Options(head.scale, head.softcap, temperature, entropy, log_normalizer, correct)
-    outputs = _LinearLogprobs.apply(hidden, weight, bias, targets, options)
+    outputs = _LinearLogprobs.apply(hidden, weight, bias, targets, options)  # type: ignore[no-untyped-call]
     return Scores(outputs[0], outputs[1] if entropy else None, outputs[2] if log_normalizer else None, outputs[3] if correct else None)
 
 
@@ -82,7 +82,7 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, options: _Optio
     z = _wide(torch.nn.functional.linear(hidden, weight, bias))
     if options.scale != 1.0:
         z = z * options.scale
-    slope = None
+    slope: Tensor | None = None
     if options.softcap is not None:
         z = torch.tanh(z / options.softcap)
         slope = 1 - z * z
@@ -96,6 +96,7 @@ def _gradient_rows(logp: Tensor, targets: Tensor, entropy: Tensor, upstream: tup
     """d(Σ upstream · outputs)/dz for one chunk, (n, V); None stands for an output without upstream. Overwrites `logp`."""
     up_logp, up_entropy, up_normalizer = upstream
     p = logp.exp()
+    gradient: Tensor | None
     if up_entropy is not None:
         gradient = (logp.add_(entropy[:, None])).mul_(p).mul_(-up_entropy[:, None])  # dH/dz = -p (log p + H)
     else:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from luthier.batches.answers import Answer
 from luthier.batches.examples import Example, Lot
 from luthier.batches.order import steps
 from luthier.batches.rows import Rows
@@ -26,21 +27,12 @@ class Scorer(Protocol):
     def column(self, lot: Lot, temperature: float = 1.0) -> Tensor: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One answer drawn: its token ids and the log-probability under which each was drawn, both (n,). `finished`: it ended by itself."""
-
-    ids: np.ndarray
-    logprobs: np.ndarray
-    finished: bool
-
-
 class Policy(Scorer, Protocol):
     """What learns. `sample` draws n answers to each prompt, addressed so that the same call draws the same answers."""
 
     def sample(
         self, prompts: Seq[np.ndarray], n: int, max_new_tokens: int, temperature: float, address: tuple[int, ...]
-    ) -> list[list[Sample]]: ...
+    ) -> list[list[Answer]]: ...
 
 
 class Valuer(Protocol):
@@ -93,7 +85,7 @@ class Method(ABC, Generic[C, S]):
     """One training method. Its docstring is its equation and its paper; its file declares `Config` and this class's one subclass."""
 
     rows: ClassVar[tuple[str, ...]] = ("Conversation",)
-    """Kinds of row (`data/rows.py`) it learns from."""
+    """Kinds of row (`spec/rows.py`) it learns from."""
     learns: ClassVar[Literal["answers", "everything"]] = "answers"
     """Which tokens of a row are scored."""
     needs: ClassVar[frozenset[str]] = frozenset()

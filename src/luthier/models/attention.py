@@ -87,7 +87,9 @@ def segment_attention(
         raise TypeError(f"{type(module).__name__} passes attention arguments that segments do not understand: {strange or 'its mask'}")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     masks = tuple(attention_mask.local(s.num_read, s.length, query.device) for s in segments)
-    out: Tensor = SegmentAttention.apply(query, key, value, s_aux, segments, masks, scaling, softcap, dropout)
+    out: Tensor = SegmentAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, s_aux, segments, masks, scaling, softcap, dropout
+    )
     return out, None
 
 

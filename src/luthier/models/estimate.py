@@ -16,12 +16,12 @@ def step_flops(root: Root, trainable: dict[str, nn.Parameter], num_tokens: int, 
     body = frozen = 0
     for module in root.model.modules():
         if module is not head and is_linear(module):
-            size = module.weight.numel()
-            body += size
-            frozen += size if id(module.weight) not in learning else 0
+            weight = module.get_parameter("weight")
+            body += weight.numel()
+            frozen += weight.numel() if id(weight) not in learning else 0
     low_rank = sum(p.numel() for name, p in trainable.items() if ".lora_" in name)
-    head_size = head.weight.numel()
-    head_learns = id(head.weight) in learning
+    head_weight = head.get_parameter("weight")
+    head_size, head_learns = head_weight.numel(), id(head_weight) in learning
     per_token = 2 * body * 2 + 2 * (body - frozen) + 2 * low_rank * 3
     per_scored = 2 * head_size * (3 if head_learns else 2)
     return float(per_token * num_tokens + per_scored * num_scored)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,15 +20,17 @@ from luthier.models.rotary import forget_longer_rows
 
 @contextmanager
 def attention_of(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Let `model` compute with the attention function `name` for a while."""
+    """Let `model` compute with the attention function `name` for a while.
+
+    Set in the config, which is where models look it up: `set_attn_implementation` walks all modules, 2 % of a forward of 30 small layers.
+    A model that does not look there is one the probe finds out.
+    """
     before = model.config._attn_implementation
-    if before != name:
-        model.set_attn_implementation(name)
+    model.config._attn_implementation = name
     try:
         yield
     finally:
-        if before != name:
-            model.set_attn_implementation(before)
+        model.config._attn_implementation = before
 
 
 def body_of(model: PreTrainedModel) -> Any:
@@ -37,9 +40,15 @@ def body_of(model: PreTrainedModel) -> Any:
     return next(child for child in model.children() if isinstance(child, PreTrainedModel))
 
 
-def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """For the forward and for its recomputation: the second runs under the routing of the first."""
-    return nullcontext(), routed(current())
+def checkpoint_contexts(model: PreTrainedModel) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For the forward and for its recomputation: the second runs under the routing and the attention function of the first."""
+    return nullcontext(), _again(model, model.config._attn_implementation, current())
+
+
+@contextmanager
+def _again(model: PreTrainedModel, attention_function: str, routing: Routing) -> Iterator[None]:
+    with attention_of(model, attention_function), routed(routing):
+        yield
 
 
 def _routing(routing: Routing, segments: tuple[Segment, ...], device: torch.device) -> Routing:
@@ -78,13 +87,14 @@ class Root(nn.Module):
         return next(self.model.parameters()).device
 
     @property
-    def output(self) -> nn.Module:
-        """The layer that makes logits."""
-        layer: nn.Module = self.model.get_output_embeddings()
-        return layer
+    def output(self) -> Any:
+        """The layer that makes logits: `weight` (V, d) and perhaps a `bias` (V,)."""
+        return self.model.get_output_embeddings()
 
     def enable_checkpointing(self) -> None:
-        self.model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": checkpoint_contexts})
+        """Keep only the inputs of layers, and compute each layer again in the backward pass."""
+        contexts = partial(checkpoint_contexts, self.model)
+        self.model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
 
     def add_scalar_head(self, name: str, generator: torch.Generator) -> nn.Linear:
         """A head (1, d) in fp32 for a critic or a reward model, drawn small."""

@@ -63,7 +63,8 @@ def load_config(folder: Path) -> PretrainedConfig:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if "auto_map" in raw and "model_type" not in raw:
             raise ModelError(f"{path}: this model needs code of its own (`auto_map`), which is never run. Choose one transformers knows.")
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return config
     except (json.JSONDecodeError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise ModelError(f"{path} cannot be used: {str(error).splitlines()[0]}") from error
 
@@ -105,21 +106,25 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, dropout: 
         model = _from_pretrained(folder, config, dtype)
     except (ValueError, OSError, RuntimeError, SafetensorError, KeyError) as error:
         raise ModelError(f"{folder} could not be loaded: {str(error).splitlines()[0]}") from error
-    return model.to(device).eval()
+    model.to(device)  # type: ignore[arg-type]
+    model.eval()
+    return model
 
 
 def _from_pretrained(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     """With torch's fused attention where the family has it, else transformers' plain one."""
+    load: Any = AutoModelForCausalLM.from_pretrained
     arguments: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", output_loading_info=True, **arguments)
+        model, info = load(folder, attn_implementation="sdpa", output_loading_info=True, **arguments)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise
-        model, info = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", output_loading_info=True, **arguments)
+        model, info = load(folder, attn_implementation="eager", output_loading_info=True, **arguments)
     if info["missing_keys"]:
         raise ValueError(f"weights are missing for {sorted(info['missing_keys'])[0]} and {len(info['missing_keys']) - 1} more")
-    return model
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def _set_dropout(config: PretrainedConfig, share: float, folder: Path) -> None:
@@ -140,7 +145,8 @@ def check_vocabulary(model: PreTrainedModel, vocabulary: int, folder: Path) -> N
     Raises:
         ModelError: the tokenizer is larger.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    weight: Any = model.get_input_embeddings().weight
+    rows = int(weight.shape[0])
     if vocabulary > rows:
         raise ModelError(
             f"{folder}: the tokenizer has ids up to {vocabulary - 1}, the model only {rows} embeddings. They do not belong together: "

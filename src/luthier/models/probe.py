@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from luthier.batches.examples import Example
 from luthier.batches.packing import Packing
-from luthier.data.seeded import generator as seeded
 from luthier.batches.streams import build_stream
+from luthier.data.seeded import generator as seeded
 from luthier.losses.logprobs import HeadSpec
 from luthier.models.forward import Root, body_of
 from luthier.text.sequence import Sequence

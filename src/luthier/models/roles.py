@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from luthier.batches.answers import Answer
 from luthier.batches.examples import Lot
 from luthier.batches.plan import cut
 from luthier.batches.rows import Rows, rows_of
 from luthier.losses.logprobs import Scores
 from luthier.models.forward import Root
-from luthier.models.sample import Sampled, sample
+from luthier.models.sample import sample
 
 TOKEN_BUDGET = 2048
 """Tokens computed at once where a whole lot is scored."""
@@ -33,7 +34,7 @@ class PolicyModel:
 
     def sample(
         self, prompts: Seq[np.ndarray], n: int, max_new_tokens: int, temperature: float, address: tuple[int, ...]
-    ) -> list[list[Sampled]]:
+    ) -> list[list[Answer]]:
         return [
             [
                 sample(self.root, self.adapter, prompt, max_new_tokens, temperature, (self.seed, *address, i, j), self.root.stop_ids)

@@ -5,25 +5,15 @@ the same answer whatever was drawn before.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from luthier.adapters.routing import Routing, routed
+from luthier.batches.answers import Answer
 from luthier.data.seeded import generator
 from luthier.models.forward import Root, attention_of
-
-
-@dataclass(frozen=True, eq=False)
-class Sampled:
-    """One answer: token ids without the stop token's successors, and the log-probability under which each was drawn, both (n,)."""
-
-    ids: np.ndarray
-    logprobs: np.ndarray
-    finished: bool
-    """It ended with a stop token, not at the length limit."""
 
 
 @torch.no_grad()
@@ -37,7 +27,7 @@ def sample(
     stops: frozenset[int],
     top_p: float = 1.0,
     on_token: Callable[[int], None] | None = None,
-) -> Sampled:
+) -> Answer:
     """Draw one answer to `prompt` (n,), greedily at temperature 0; the stop token is part of it.
 
     Args:
@@ -64,7 +54,7 @@ def sample(
                 tokens = torch.tensor([[token]], device=root.device)
     finally:
         model.train(training)
-    return Sampled(np.array(ids, dtype=np.int64), np.array(logprobs, dtype=np.float32), bool(ids) and ids[-1] in stops)
+    return Answer(np.array(ids, dtype=np.int64), np.array(logprobs, dtype=np.float32), bool(ids) and ids[-1] in stops)
 
 
 def draw(logits: Tensor, temperature: float, uniform: float, top_p: float = 1.0) -> tuple[int, float]:

@@ -1,6 +1,8 @@
 """Training: start a run, or go on with one, to a finished run folder."""
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,15 @@ import torch
 
 from luthier.engine import checkpoint
 from luthier.engine.artefact import write_artefact
-from luthier.engine.folder import RunFolder, read_json, read_lines, write_atomic, write_json
+from luthier.engine.folder import RunFolder, mend, read_json, read_lines, write_atomic, write_json
 from luthier.engine.loop import Loop, Outcome
 from luthier.engine.report import Reporter, Silent
 from luthier.engine.setup import Setup
 from luthier.engine.stop import StopSignal
 from luthier.errors import RunError, SettingsError, UserError
 from luthier.models import device as devices
-from luthier.recipes.prepare import prepare, resolve
+from luthier.recipes.components import resolve
+from luthier.recipes.prepare import prepare
 from luthier.recipes.run import Run
 from luthier.spec.load import load_run, to_yaml
 from luthier.spec.run import RunSpec
@@ -31,15 +34,20 @@ def train(spec: RunSpec, reporter: Reporter | None = None, now: datetime | None 
     started = now or datetime.now().replace(microsecond=0)
     resolve(spec)
     folder = RunFolder(_new_folder(spec, started))
+    made = not folder.path.exists()
     with folder.locked():
         if folder.is_run:
             raise RunError(f"{folder.path} already holds a run. Choose another folder, or go on with `luthier resume {folder.path}`.")
+        folder.refuse_foreign()
         effective = spec.model_copy(update={"out": str(folder.path)})
-        setup = prepare(effective, folder, (reporter or Silent()).event, started)
-        write_json(
-            folder.path / "start.json",
-            {"started": started.isoformat(), "machine": setup.record["machine"], "versions": setup.record["versions"]},
-        )
+        try:
+            setup = prepare(effective, folder, (reporter or Silent()).event, started)
+        except UserError:
+            if made:  # nothing has begun: no empty folder stays behind
+                folder.remove_empty()
+            raise
+        known = {part: setup.record[part] for part in ("machine", "versions", "dtype")}
+        write_json(folder.path / "start.json", {"started": started.isoformat(), **known})
         write_atomic(folder.run_file, to_yaml(effective))
         return _run(setup, reporter or Silent())
 
@@ -57,8 +65,9 @@ def resume(path: str | Path, reporter: Reporter | None = None) -> Run:
         return Run(folder.path)
     reporter = reporter or Silent()
     with folder.locked():
+        mend(folder.events_file)
         start = read_json(folder.path / "start.json")
-        setup = prepare(load_run(str(folder.run_file)), folder, reporter.event, datetime.fromisoformat(start["started"]))
+        setup = prepare_again(folder, folder, reporter.event)
         differs = [
             f"{key}: {start[part].get(key)} → {value}"
             for part in ("machine", "versions")
@@ -70,6 +79,15 @@ def resume(path: str | Path, reporter: Reporter | None = None) -> Run:
             folder.event("not_bit_exact", message)
             reporter.event(message)
         return _run(setup, reporter)
+
+
+def prepare_again(run: RunFolder, into: RunFolder, say: Callable[[str], None], **settings: Any) -> Setup:
+    """The setup of a run that has begun, as it was then. `into`: where what comes next is written. `settings`: over the run's own."""
+    start = read_json(run.path / "start.json")
+    spec = load_run(str(run.run_file), **settings)
+    then = start["dtype"]
+    dtype = devices.DtypeChoice(getattr(torch, then["chosen"]), then["bfloat16_gflops"], then["float32_gflops"])
+    return prepare(spec, into, say, datetime.fromisoformat(start["started"]), dtype)
 
 
 def _new_folder(spec: RunSpec, started: datetime) -> Path:
@@ -98,8 +116,9 @@ def _run(setup: Setup, reporter: Reporter) -> Run:
             if outcome.status == "succeeded":
                 reload_difference = write_artefact(setup, loop.masters.values())
     except UserError as error:
-        setup.folder.event("failed", str(error), step=loop.progress.step)
-        write_json(setup.folder.record_file, _record(setup, Outcome("failed", loop.progress), began, None, str(error)))
+        with suppress(RunError):  # a disk that is full cannot hold this either; the error itself is raised
+            setup.folder.event("failed", str(error), step=loop.progress.step)
+            write_json(setup.folder.record_file, _record(setup, Outcome("failed", loop.progress), began, None, str(error)))
         reporter.ended("failed")
         raise
     write_json(setup.folder.record_file, _record(setup, outcome, began, reload_difference, None))
@@ -112,24 +131,28 @@ def _record(setup: Setup, outcome: Outcome, began: float, reload_difference: flo
     validations = [line for line in read_lines(folder.metrics_file) if line["kind"] == "validation"]
     not_exact = [e["message"] for e in read_lines(folder.events_file) if e["kind"] == "not_bit_exact"]
     return {
+        "started": read_json(folder.path / "start.json")["started"],
         "status": outcome.status,
         "reason": reason,
         "method": setup.spec.method.name,
         "adapter": setup.spec.adapter.name,
+        "run_file": checkpoint.sha256(folder.run_file),
         **setup.record,
         "seed": setup.spec.train.seed,
         "steps": progress.step,
         "tokens": progress.num_tokens,
         "stopped_early": progress.stopped_early,
         "certificate": progress.certificate,
+        "certificate_tolerance": setup.spec.certificate.tolerance,
         "evaluation": {
             "before": validations[0] if validations else None,
             "after": validations[-1] if validations else None,
             "best_step": progress.best_step,
             "best_loss": progress.best_loss,
         },
-        "artefact": {"reload_difference": reload_difference, "files": _artefact_hashes(folder) if outcome.status == "succeeded" else {}},
+        "artefact": {"reload_difference": reload_difference, "files": artefact_hashes(folder) if outcome.status == "succeeded" else {}},
         "training_seconds": round(progress.seconds, 3),
+        "tokens_per_second": round(progress.num_tokens / progress.seconds, 1) if progress.seconds else None,
         "seconds": round(time.perf_counter() - began, 3),
         "peak_memory_bytes": devices.peak_bytes(setup.device),
         "energy_wh_estimated": round(progress.energy_wh, 4),
@@ -140,10 +163,12 @@ def _record(setup: Setup, outcome: Outcome, began: float, reload_difference: flo
     }
 
 
-def _artefact_hashes(folder: RunFolder) -> dict[str, str]:
+def artefact_hashes(folder: RunFolder) -> dict[str, str]:
+    """Path in the run folder → SHA-256, of every file of its adapter or model."""
     return {
         str(path.relative_to(folder.path)): checkpoint.sha256(path)
         for part in (folder.adapter, folder.model)
         if part.is_dir()
-        for path in sorted(part.iterdir())
+        for path in sorted(part.rglob("*"))
+        if path.is_file()
     }

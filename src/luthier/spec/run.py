@@ -117,8 +117,8 @@ class EvaluationSpec(Spec):
 class CheckpointSpec(Spec):
     every: int | None = Field(None, ge=1)
     """Save the full state, from which the run can go on bit for bit, after so many steps. Default: ten times a run."""
-    keep_states: int = Field(1, ge=1)
-    """How many full states (weights, optimizer, counters) to keep. Older ones lose their optimizer state."""
+    keep_states: int = Field(2, ge=1)
+    """How many full states (weights, optimizer, counters) to keep; older ones lose their optimizer state. `luthier verify` needs two."""
     keep_weights: int = Field(3, ge=1)
     """How many saved weights to keep. The best by validation loss is kept besides."""
 

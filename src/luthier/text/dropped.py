@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
-from luthier.data.rows import Message
+from luthier.text.messages import Message
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -20,6 +20,10 @@ class Dropped:
     role: str
     part: Literal["content", "reasoning", "tool_calls", "tools"]
     characters: int
+
+    def __str__(self) -> str:
+        where = f"message {self.message + 1} ({self.role}): its" if self.message >= 0 else "the list of"
+        return f"{where} {self.part.replace('_', ' ')}: {self.characters} characters that the template leaves out."
 
 
 def dropped_from_answer(index: int, message: Message, written: str) -> list[Dropped]:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from luthier.data.rows import Conversation, Origin
 from luthier.text.dropped import Dropped, dropped_from_answer, dropped_from_prompt
 from luthier.text.markers import Markers, plain
+from luthier.text.messages import Conversation
 from luthier.text.notes import Kind, Note
 from luthier.text.sequence import Sequence
 from luthier.text.tokenizer import Tokenizer, Tokens
@@ -127,7 +127,7 @@ def _dropped(turns: list[Turn], conversation: Conversation) -> abc.Iterator[Drop
         yield from dropped_from_answer(turn.index, messages[turn.index], plain(learned))
 
 
-def _notes_on_row(last: Turn, origin: Origin, markers: Markers) -> list[Note]:
+def _notes_on_row(last: Turn, origin: object, markers: Markers) -> list[Note]:
     found = Counter(markers.escaped(last.text))
     if not found:
         return []
@@ -135,7 +135,7 @@ def _notes_on_row(last: Turn, origin: Origin, markers: Markers) -> list[Note]:
     return [_note("escaped", origin, None, f"messages spell out {names}, which is encoded as ordinary text, not as a turn marker")]
 
 
-def _notes_on_turn(turn: Turn, grown: bool, origin: Origin) -> abc.Iterator[Note]:
+def _notes_on_turn(turn: Turn, grown: bool, origin: object) -> abc.Iterator[Note]:
     if turn.differs:
         fed = plain(turn.prompt[turn.start :])
         text = f"serving feeds {fed!r} before this answer, but the template does not write it into the finished turn: it is learned without"
@@ -150,5 +150,5 @@ def _notes_on_turn(turn: Turn, grown: bool, origin: Origin) -> abc.Iterator[Note
         yield _note("end_not_trained", origin, turn.index, text)
 
 
-def _note(kind: Kind, origin: Origin, index: int | None, text: str) -> Note:
+def _note(kind: Kind, origin: object, index: int | None, text: str) -> Note:
     return Note(kind, f"{origin}: {text}." if index is None else f"{origin}: message {index + 1}: {text}.")

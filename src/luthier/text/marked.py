@@ -7,10 +7,9 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, Literal
 
-from luthier.data.rows import Message
 from luthier.errors import TemplateError
 from luthier.text.markers import PROBE, SPAN_END, SPAN_START, Markers, plain
-from luthier.text.messages import as_dict
+from luthier.text.messages import Message, as_dict
 from luthier.text.template import ChatTemplate
 from luthier.text.tokenizer import Tokenizer
 

@@ -1,12 +1,40 @@
-"""Messages as the dicts that chat templates read."""
+"""What a conversation must have to be rendered, and messages as the dicts that chat templates read."""
 
 import json
-from collections.abc import Callable
-from typing import Any
-
-from luthier.data.rows import Message
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 Mark = Callable[[Any], Any]
+
+
+class Message(Protocol):
+    """One turn, as `data.rows.Message` has it."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def reasoning(self) -> str | None: ...
+    @property
+    def tool_calls(self) -> Sequence[dict[str, Any]]: ...
+    @property
+    def tool_call_id(self) -> str | None: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def weight(self) -> float: ...
+
+
+class Conversation(Protocol):
+    """One row, as `data.rows.Conversation` has it. `origin` prints as file and line."""
+
+    @property
+    def messages(self) -> Sequence[Message]: ...
+    @property
+    def tools(self) -> Sequence[dict[str, Any]]: ...
+    @property
+    def origin(self) -> object: ...
 
 
 class Arguments(dict[str, Any]):

@@ -34,6 +34,9 @@ class Note:
     kind: Kind
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 def notes_on_template(template: MarkedTemplate, turns: Turns, tokenizer: Tokenizer) -> Iterator[Note]:
     """What is worth knowing before any row is seen."""

@@ -11,11 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from luthier.data.rows import Conversation, Message
 from luthier.errors import TemplateError
 from luthier.text.encoded import Encoded, encode_turns
 from luthier.text.marked import MarkedTemplate, Rendered
 from luthier.text.markers import Markers
+from luthier.text.messages import Conversation, Message
 from luthier.text.notes import Note, notes_on_template, text_between_turns
 from luthier.text.sequence import Sequence
 from luthier.text.template import ChatTemplate, find_template

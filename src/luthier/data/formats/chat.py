@@ -8,8 +8,8 @@ import msgspec
 
 from luthier.data import jsonl
 from luthier.data.messages import RENAMED_ROLES, message, tools
-from luthier.data.rows import Conversation, Message, Origin
 from luthier.data.sample import Sample
+from luthier.spec.rows import Conversation, Message, Origin
 
 DESCRIPTION = "rows with `messages`, as OpenAI's"
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.data import files
-from luthier.data.rows import Conversation, Message, Origin, Skipped
 from luthier.data.sample import Sample
 from luthier.errors import DataError
+from luthier.spec.rows import Conversation, Message, Origin, Skipped
 
 DESCRIPTION = "text with `User:` and `Bot:` before the turns"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data import jsonl
-from luthier.data.rows import Conversation, Message, Origin
 from luthier.data.sample import Sample
+from luthier.spec.rows import Conversation, Message, Origin
 
 DESCRIPTION = "rows with `prompt` and `completion`, or `question` and `answer`"
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from luthier.data import files, jsonl
-from luthier.data.rows import Document, Origin
 from luthier.data.sample import Sample, sample
+from luthier.spec.rows import Document, Origin
 
 DESCRIPTION = "rows with `text`, or a `.txt` file of raw text"
 

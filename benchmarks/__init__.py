@@ -1,0 +1,1 @@
+"""Luthier beside its peers, on one machine, in alternation: `make bench`."""

@@ -1,0 +1,266 @@
+"""`Assistant`: a run or a model opened for use, with the template, tokenizer and type of computation it was trained with."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from luthier.adapters import lora
+from luthier.batches.packing import Packing
+from luthier.engine import checkpoint
+from luthier.engine.folder import RunFolder
+from luthier.engine.setup import POLICY
+from luthier.errors import ModelError, RunError, SettingsError
+from luthier.models import device as devices
+from luthier.models import load as models
+from luthier.models.forward import Root
+from luthier.models.sample import sample
+from luthier.recipes.describe import fingerprint
+from luthier.recipes.prepare import context_length
+from luthier.spec import folder as registry
+from luthier.spec.load import load_run
+from luthier.spec.nearest import did_you_mean
+from luthier.spec.rows import Message
+from luthier.spec.run import ModelSpec, RunSpec
+from luthier.text.renderer import Renderer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn: `temperature` 0 takes the likeliest token; `top_p` draws only from those that hold this share."""
+
+    temperature: float = 0.7
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "temperature": (self.temperature >= 0, "0 (the likeliest token) or above"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
+            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
+            "seed": (self.seed >= 0, "0 or above"),
+        }
+        for name, (holds, wanted) in checks.items():
+            if not holds:
+                raise SettingsError(f"`{name}` is {getattr(self, name)}; it must be {wanted}.")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`num_tokens`: those drawn, the stop token among them. `finished`: it ended by itself, not at the limit."""
+
+    text: str
+    num_tokens: int
+    finished: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Assistant:
+    """Answers. `adapter`: the routing of its forwards; None for the base, or for a model that was tuned whole."""
+
+    name: str
+    root: Root
+    adapter: str | None
+    renderer: Renderer
+    context: int | None
+    notes: tuple[str, ...] = ()
+    """What a person should know before using it."""
+
+    @property
+    def converses(self) -> bool:
+        """It has a chat template; otherwise it goes on with raw text."""
+        return bool(self.renderer.template_sources)
+
+    def prompt_ids(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> np.ndarray:
+        """(n,): what the model is fed before it answers; without a chat template the last message as raw text."""
+        if self.converses:
+            return self.renderer.prompt_ids(messages, tools)
+        ids = self.renderer.document(messages[-1].content).ids
+        eos = self.renderer.tokenizer.eos_id
+        return ids[:-1] if eos is not None and len(ids) > 1 and ids[-1] == eos else ids
+
+    def answer(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        address: tuple[int, ...] = (),
+        tools: Sequence[dict[str, Any]] = (),
+        on_text: Callable[[str], None] | None = None,
+    ) -> Answer:
+        """Draw the assistant's next message.
+
+        Args:
+            address: which answer this is; the same address draws the same answer. on_text: called with each stretch of text as it comes.
+        Raises:
+            SettingsError: the conversation fills the context. TemplateError: the template refuses it.
+        """
+        prompt = self.prompt_ids(messages, tools)
+        limit = sampling.max_new_tokens
+        if self.context is not None:
+            limit = min(limit, self.context - len(prompt))
+        if limit < 1:
+            raise SettingsError(f"This has {len(prompt):,} tokens and the model's context is {self.context:,}: there is no room to answer.")
+        stream = self.renderer.tokenizer.stream()
+        parts: list[str] = []
+
+        def tell(text: str) -> None:
+            if self.converses and not parts:
+                text = text.lstrip()  # the space or line break after the turn's heading
+            if text:
+                parts.append(text)
+                if on_text is not None:
+                    on_text(text)
+
+        drawn = sample(
+            self.root,
+            self.adapter,
+            prompt,
+            limit,
+            sampling.temperature,
+            (sampling.seed, *address),
+            self.renderer.stops,
+            sampling.top_p,
+            lambda token: tell(stream.push(token)),
+        )
+        tell(stream.finish())
+        return Answer("".join(parts).rstrip() if self.converses else "".join(parts), len(drawn.ids), drawn.finished)
+
+
+def open_assistant(name: str, base: bool = False, say: Callable[[str], None] = lambda _: None) -> Assistant:
+    """Open what a person names: a run's folder, a model folder, a Hugging Face id, or `starter`.
+
+    Args:
+        base: the run's base model, as it was before tuning.
+    Raises:
+        RunError: no such thing, or a run that cannot be used: it is not far enough, or its base or template is another one by now.
+        ModelError: a model that cannot be loaded.
+    """
+    path = Path(name).expanduser()
+    if (path / "run.yaml").is_file():
+        return open_run(path, base, say)
+    if base:
+        raise SettingsError(f"`--base` is for a run; {name} is none, so there is no base to go back to. Leave it out.")
+    if (path / "adapter_config.json").is_file():
+        raise RunError(f"{path} is an adapter, which says nothing about template and base. Give the run's folder: {path.parent}.")
+    if not path.exists() and path.parent != Path() and path.parent.is_dir():
+        raise RunError(f"There is no run or model {name}.{did_you_mean(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()])}")
+    folder = models.model_folder(ModelSpec(path=name))
+    config = models.load_config(folder)
+    text = config.get_text_config()
+    device = devices.default_device()
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    dtype = devices.choose_dtype("auto", text.hidden_size, inner, device).dtype
+    renderer = Renderer.load(folder)
+    say(f"Loading {name} in {_named(dtype)}")
+    return _assistant(name, models.load_model(folder, dtype, device), None, renderer, folder)
+
+
+def open_run(path: Path, base: bool = False, say: Callable[[str], None] = lambda _: None) -> Assistant:
+    """A run's result, or the newest weights of one that did not finish."""
+    folder = RunFolder(path)
+    if not folder.record_file.is_file():
+        raise RunError(
+            f"{path} is training now. Wait until it is done."
+            if folder.is_locked
+            else f"{path} did not come to its end. Go on with it first: luthier resume {path}"
+        )
+    spec, record = load_run(str(folder.run_file)), folder.read_record()
+    base_folder = checked_base(path, spec, record)
+    whole = registry.load("luthier.adapters", spec.adapter.name).WHOLE_MODEL
+    done = record["status"] == "succeeded"
+    own_model = folder.model if whole and done and not base else None
+    renderer = checked_renderer(path, spec, record, own_model or base_folder, own_model is not None)
+    dtype, device = getattr(torch, record["dtype"]["chosen"]), devices.default_device()
+    say(f"Loading {spec.model.path} in {_named(dtype)}")
+    model = models.load_model(own_model or base_folder, dtype, device)
+    if base:
+        return _assistant(f"{spec.model.path}, the base of {path}", model, None, renderer, base_folder)
+    notes: tuple[str, ...] = ()
+    weights = folder.adapter
+    if not done:
+        weights = newest_weights(folder, record)
+        notes = (f"This run is {record['status']}: its weights are those of step {int(weights.name[5:])}.",)
+    load_weights(model, weights, whole, own_model is None)
+    name = f"{path}, {spec.method.name} with {spec.adapter.name} on {spec.model.path}"
+    return _assistant(name, model, None if whole else POLICY, renderer, base_folder, notes)
+
+
+def checked_base(path: Path, spec: RunSpec, record: dict[str, Any]) -> Path:
+    """The folder of the model that a run was tuned from.
+
+    Raises:
+        RunError: its files are other ones by now. ModelError: it is gone.
+    """
+    folder = models.model_folder(spec.model)
+    if fingerprint(folder) != record["model"]["fingerprint"]:
+        raise RunError(f"{spec.model.path} is not the base model that {path} was tuned from: its files differ. Put the right one there.")
+    return folder
+
+
+def checked_renderer(path: Path, spec: RunSpec, record: dict[str, Any], folder: Path, saved: bool) -> Renderer:
+    """The renderer the run was trained with.
+
+    Args:
+        folder: of the model. saved: it is the run's own, which holds its template.
+    Raises:
+        RunError: template or tokenizer are other ones by now.
+    """
+    renderer = Renderer.load(folder, None if saved else spec.model.chat_template)
+    if renderer.fingerprint != record["renderer"]:
+        template = spec.model.chat_template
+        what = template if template not in (None, "plain") and not saved else f"tokenizer or chat template of {folder}"
+        raise RunError(
+            f"{path} was trained with another template than it would be asked with now: {what} changed since. Answers would be worse "
+            f"without a sign of it, so this is refused. Put the file back as it was."
+        )
+    return renderer
+
+
+def newest_weights(folder: RunFolder, record: dict[str, Any]) -> Path:
+    """The newest checkpoint that is whole.
+
+    Raises:
+        RunError: there is none.
+    """
+    for step in reversed(checkpoint.steps_kept(folder)):
+        if checkpoint.find_damage(path := checkpoint.path_of(folder, step)) is None:
+            return path
+    raise RunError(f"{folder.path} is {record['status']} and has no checkpoint, so there are no weights to use.")
+
+
+def load_weights(model: PreTrainedModel, weights: Path, whole: bool, on_base: bool) -> None:
+    """What a run learned, into its base: an adapter, or a checkpoint of the model's own weights.
+
+    Raises:
+        ModelError: missing, damaged, or of another model.
+    """
+    try:
+        if not whole:
+            lora.load(model, POLICY, weights, model.get_output_embeddings())
+        elif on_base:
+            parameters = dict(model.named_parameters())
+            for name, value in load_file(weights / registry.load("luthier.adapters", "full").WEIGHTS).items():
+                parameters[name].data.copy_(value)
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise ModelError(f"{weights} is damaged or incomplete ({error}). `luthier verify` says what differs.") from error
+
+
+def _assistant(
+    name: str, model: PreTrainedModel, adapter: str | None, renderer: Renderer, folder: Path, notes: tuple[str, ...] = ()
+) -> Assistant:
+    models.check_vocabulary(model, renderer.tokenizer.vocab_size, folder)
+    root = Root(model.eval(), Packing(3), None)  # answers are drawn with the model's own attention, so packing need not be probed
+    root.stop_ids = renderer.stops
+    return Assistant(name, root, adapter, renderer, context_length(model.config), notes)
+
+
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

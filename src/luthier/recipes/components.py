@@ -1,0 +1,89 @@
+"""The components a run names: method and adapter with their checked settings, and who plays the roles the method needs."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from luthier.batches.randomness import torch_generator
+from luthier.engine.setup import CRITIC, AdapterChoice
+from luthier.errors import SettingsError
+from luthier.methods.base import Method, Roles
+from luthier.models.forward import Root
+from luthier.models.roles import PolicyModel, ReferenceModel, ScalarModel
+from luthier.spec import folder as registry
+from luthier.spec.base import Spec
+from luthier.spec.component import configure
+from luthier.spec.effective import refuse_ineffective
+from luthier.spec.run import RunSpec
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components a run names, with their checked settings."""
+
+    method: type[Method[Any, Any]]
+    method_config: Spec
+    adapter: AdapterChoice
+
+
+def resolve(spec: RunSpec) -> Parts:
+    """Find method and adapter and check their settings, before anything is loaded.
+
+    Raises:
+        SettingsError: an unknown component or setting, or one without effect.
+    """
+    method_module = registry.load("luthier.methods", spec.method.name)
+    adapter_module = registry.load("luthier.adapters", spec.adapter.name)
+    method = method_class(method_module)
+    refuse_ineffective(spec, reads_conversations="Conversation" in method.rows)
+    method_config = configure(method_module.Config, spec.method, "method")
+    adapter_config = configure(adapter_module.Config, spec.adapter, "adapter")
+    if method.on_policy and (spec.train.dropout or getattr(adapter_config, "dropout", 0)):
+        raise SettingsError(
+            f"`{spec.method.name}` compares the policy with itself, which dropout makes another model each time. "
+            f"Leave `train.dropout` and `adapter.dropout` at 0."
+        )
+    return Parts(method, method_config, AdapterChoice(spec.adapter.name, adapter_module, adapter_config))
+
+
+def method_class(module: ModuleType) -> type[Method[Any, Any]]:
+    """The one subclass of `Method` that a file declares.
+
+    Raises:
+        SettingsError: none, or several.
+    """
+    found = [c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, Method) and c.__module__ == module.__name__]
+    if len(found) != 1:
+        raise SettingsError(f"{module.__file__} declares {len(found)} subclasses of `Method`; a method's file declares exactly one.")
+    return found[0]
+
+
+def cast_roles(root: Root, parts: Parts, spec: RunSpec) -> Callable[[Root], Roles]:
+    """Who plays the roles that the method needs, on a given root. A critic's adapter and head are put onto `root`.
+
+    The reference is the base alone where an adapter learns, which at first changes nothing; else a frozen copy of the base.
+
+    Raises:
+        SettingsError: a role that nobody can play.
+    """
+    needs, adapter, seed, budget = parts.method.needs, parts.adapter, spec.train.seed, spec.train.token_budget
+    if unknown := needs - {"reference", "critic"}:
+        raise SettingsError(f"`{spec.method.name}` needs a model as {sorted(unknown)[0]}, which a run cannot be given yet.")
+    whole: bool = adapter.module.WHOLE_MODEL
+    frozen = copy.deepcopy(root).requires_grad_(False) if "reference" in needs and whole else None
+    if "critic" in needs:
+        root.add_scalar_head(CRITIC, torch_generator(seed, "critic head"))
+        if not whole:
+            adapter.module.attach(root.model, adapter.config, CRITIC, torch_generator(seed, "critic"), root.output)
+
+    def roles(on: Root) -> Roles:
+        return Roles(
+            PolicyModel(on, adapter.role, seed, budget),
+            ReferenceModel(frozen or on, None, budget) if "reference" in needs else None,
+            ScalarModel(on, None if whole else CRITIC, CRITIC, budget) if "critic" in needs else None,
+        )
+
+    return roles

@@ -1,0 +1,91 @@
+"""The demo: the bundled model is tuned on the bundled demonstrations, by the same `train` as any run, and asked before and after."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from luthier.engine.folder import append_line
+from luthier.engine.report import Reporter, Silent
+from luthier.errors import RunError
+from luthier.recipes.assistant import Assistant, Sampling, open_run
+from luthier.recipes.page import COMPARISON, write_page
+from luthier.recipes.run import Run
+from luthier.recipes.train import train
+from luthier.spec.load import load_run
+from luthier.spec.rows import Message
+from luthier.spec.run import RunSpec
+
+QUESTIONS = (
+    "I sold my car. May I pay off the rest of my loan at once?",
+    "Can you tell me now that my loan will be granted?",
+    "A woman on the phone wants to know my PIN. Is she from your bank?",
+)
+"""In other words than any training or validation row asks."""
+
+SETTINGS: dict[str, Any] = {
+    "method": "sft",
+    "adapter": {"name": "lora", "rank": 16},
+    "optimizer": {"learning_rate": 3e-3},
+    "train": {"epochs": 8, "batch_size": 16},
+    "evaluation": {"prompts": ["Hello, who are you?", QUESTIONS[0]], "max_new_tokens": 80},
+    "checkpoints": {"keep_weights": 1},
+}
+
+
+def demo_spec(out: str | None = None, now: datetime | None = None, overrides: Sequence[str] = ()) -> RunSpec:
+    """The demo's settings. `overrides`: `key=value`, over them. `now`: the moment that the folder is named after.
+
+    Raises:
+        RunError: `out` holds something.
+    """
+    if out is not None and Path(out).is_dir() and any(Path(out).iterdir()):
+        raise RunError(f"{out} is not empty. Choose another folder; without `--out` the demo makes a new one under runs/.")
+    folder = out or str(_new_folder(now or datetime.now()))
+    data = resources.files("luthier") / "recipes" / "demo_data"
+    files = {part: [str(data / f"loan_support_{part}.jsonl")] for part in ("train", "validation")}
+    return load_run(None, list(overrides), **SETTINGS, model="starter", data=files, out=folder)
+
+
+def demo(spec: RunSpec, reporter: Reporter | None = None) -> Run:
+    """Train, ask base and tuned model the same questions, and draw the page of results into the run's folder.
+
+    Raises:
+        UserError: whatever `train` raises. A run that was paused is returned as it is, without answers.
+    """
+    reporter = reporter or Silent()
+    run = train(spec, reporter)
+    if run.record["status"] == "succeeded":
+        reporter.event("Asking the base and the tuned model the same questions")
+        compare(run, QUESTIONS)
+    write_page(run.path)
+    return run
+
+
+def compare(run: Run, questions: Sequence[str]) -> list[dict[str, Any]]:
+    """What base and tuned model answer, greedily, also written into the run's folder as `comparison.jsonl`."""
+    base = _answers(open_run(run.path, base=True), questions)
+    tuned = _answers(open_run(run.path), questions)
+    lines = [
+        {"question": question, "base": b, "base_finished": b_finished, "tuned": t, "tuned_finished": t_finished}
+        for question, (b, b_finished), (t, t_finished) in zip(questions, base, tuned, strict=True)
+    ]
+    for line in lines:
+        append_line(run.path / COMPARISON, line)
+    return lines
+
+
+def _answers(assistant: Assistant, questions: Sequence[str]) -> list[tuple[str, bool]]:
+    sampling = Sampling(temperature=0.0, max_new_tokens=100)
+    answers = [assistant.answer([Message("user", question)], sampling) for question in questions]
+    return [(answer.text, answer.finished) for answer in answers]
+
+
+def _new_folder(now: datetime) -> Path:
+    """`runs/demo-<date>`, with a number where there is one already."""
+    first = path = Path("runs") / f"demo-{now:%Y-%m-%d-%H%M%S}"
+    number = 2
+    while path.exists():
+        path, number = first.with_name(f"{first.name}~{number}"), number + 1
+    return path

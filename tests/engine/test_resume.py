@@ -1,0 +1,249 @@
+"""Killed, paused, damaged, moved: a run goes on to the weights it would have had, bit for bit, or says why it does not."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from luthier.engine.folder import RunFolder, read_lines
+from luthier.errors import RunError
+from luthier.recipes.run import Run
+from luthier.recipes.train import resume, train
+from luthier.spec.run import RunSpec
+from tests.engine.fatal_calls import FatalCall
+from tests.engine.runs import end_of, killed_after, spec_of, start, steps_of, two_sets, weights_of
+
+MOMENT = datetime(2026, 3, 1)
+KINDS = [("lora", "float32"), ("lora", "bfloat16"), ("full", "float32"), ("full", "bfloat16")]
+
+
+class Unbroken:
+    """A run with dropout, two mixed data sets, accumulation and a checkpoint every other step, and how long it took."""
+
+    def __init__(self, model: Path, folder: Path, adapter: str, dtype: str) -> None:
+        self.model, self.folder, self.data = model, folder, two_sets(folder)
+        lora = {"name": "lora", "rank": 4, "dropout": 0.1}
+        self.settings = {
+            "adapter": lora if adapter == "lora" else "full",
+            "train": {"epochs": 3, "batch_size": 4, "token_budget": 48, "dtype": dtype, "dropout": 0.1},
+            "evaluation": {"every": 3, "prompts": ("Count from 3.",), "max_new_tokens": 4},
+            "checkpoints": {"every": 2},
+        }
+        began = time.perf_counter()
+        self.run = train(self.spec(folder / "unbroken"))
+        self.seconds = time.perf_counter() - began
+
+    def spec(self, out: Path) -> RunSpec:
+        return spec_of(self.model, Path("unused"), out, **{**self.settings, "data": self.data})
+
+    def assert_equal(self, run: Run) -> None:
+        """Weights, every loss on the way, validations and samples, none missing and none twice."""
+        assert run.record["status"] == "succeeded"
+        assert run.record["bit_exact"] is True
+        assert weights_of(run) == weights_of(self.run)
+        assert [line["loss"] for line in steps_of(run)] == [line["loss"] for line in steps_of(self.run)]
+        lines = [[line for line in read.metrics if line["kind"] == "validation"] for read in (run, self.run)]
+        assert lines[0] == lines[1]
+        assert (run.path / "samples.jsonl").read_bytes() == (self.run.path / "samples.jsonl").read_bytes()
+        assert run.record["certificate"] == self.run.record["certificate"]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(kind))
+def unbroken(request: pytest.FixtureRequest, toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    return Unbroken(toy_folder, tmp_path_factory.mktemp("unbroken"), *request.param)
+
+
+def go_on(unbroken: Unbroken, folder: Path) -> Run:
+    """Resume, or start where the process died before there was a run."""
+    return resume(folder) if RunFolder(folder).is_run else train(unbroken.spec(folder))
+
+
+def test_the_unbroken_run_has_all_that_could_go_wrong(unbroken: Unbroken):
+    steps = steps_of(unbroken.run)
+    assert all(line["streams"] > 1 for line in steps), "accumulation"
+    assert all({"loss/first", "loss/second"} <= line.keys() for line in steps[:1]), "mixing"
+    assert steps[0]["loss"] != pytest.approx(steps[-1]["loss"], rel=0.01)
+
+
+def test_killed_once_and_resumed(unbroken: Unbroken, tmp_path: Path):
+    """About halfway through its steps."""
+    folder = tmp_path / "run"
+    assert killed_after(0.6 * unbroken.seconds, lambda: train(unbroken.spec(folder))) in (-9, 0)
+    unbroken.assert_equal(go_on(unbroken, folder))
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_and_resumed(unbroken: Unbroken, tmp_path: Path):
+    """At random moments of one run after another, and of the run that goes on."""
+    draws = random.Random(0)
+    killed = 0
+    for number in range(20):
+        folder = tmp_path / str(number)
+        moment = draws.uniform(0, unbroken.seconds)
+        killed += killed_after(moment, lambda folder=folder: train(unbroken.spec(folder))) == -9
+        killed += killed_after(moment / 2, lambda folder=folder: go_on(unbroken, folder)) == -9
+        unbroken.assert_equal(go_on(unbroken, folder))
+    assert killed >= 20
+
+
+def num_calls(unbroken: Unbroken, folder: Path) -> int:
+    """Calls that touch the file system in a whole run."""
+    read, written = os.pipe()
+
+    def count() -> None:
+        fatal = FatalCall(folder, at=0)
+        train(unbroken.spec(folder))
+        os.write(written, str(fatal.count).encode())
+
+    assert end_of(start(count)) == 0
+    return int(os.read(read, 20))
+
+
+def assert_survives_calls(unbroken: Unbroken, tmp_path: Path, stride: int) -> None:
+    total = num_calls(unbroken, tmp_path / "counted")
+    for n in range(1, total + 1, stride):
+        folder = tmp_path / str(n)
+        assert end_of(start(lambda folder=folder, n=n: (FatalCall(folder, n), train(unbroken.spec(folder))))) == -9
+        unbroken.assert_equal(go_on(unbroken, folder))
+        shutil.rmtree(folder)
+
+
+def test_killed_at_some_calls_to_the_file_system(unbroken: Unbroken, tmp_path: Path):
+    assert_survives_calls(unbroken, tmp_path, stride=61)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_every_call_to_the_file_system(unbroken: Unbroken, tmp_path: Path):
+    """Of a whole run: its beginning, each of its checkpoints, its lines, its end."""
+    assert_survives_calls(unbroken, tmp_path, stride=1)
+
+
+@pytest.fixture(scope="module")
+def finished(toy_folder: Path, toy_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    settings = {"checkpoints": {"every": 2, "keep_states": 9}, "evaluation": {"every": 2, "prompts": ()}}
+    return train(spec_of(toy_folder, toy_rows, tmp_path_factory.mktemp("runs") / "finished", **settings))
+
+
+def unfinished(finished: Run, folder: Path, last_step: int) -> Path:
+    """A copy of the run as it would be, had it been killed after the checkpoint of a step."""
+    shutil.copytree(finished.path, folder)
+    (folder / "record.json").unlink()
+    shutil.rmtree(folder / "adapter")
+    for path in (folder / "checkpoints").glob("step-*"):
+        if int(path.name[5:]) > last_step:
+            shutil.rmtree(path)
+    return folder
+
+
+def test_a_finished_run_is_returned_as_it_is(finished: Run):
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*") if path.name != ".lock"}
+    assert resume(finished.path).record == finished.record
+    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*") if path.name != ".lock"} == before
+
+
+def test_the_newest_checkpoint_is_damaged(finished: Run, tmp_path: Path):
+    folder = unfinished(finished, tmp_path / "run", last_step=4)
+    state = folder / "checkpoints/step-00000004/state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    again = resume(folder)
+    assert weights_of(again) == weights_of(finished)
+    said = [line["message"] for line in read_lines(folder / "events.jsonl")]
+    assert "step-00000004 is damaged (state.safetensors) and was passed over" in said
+    assert "going on after step 2" in said
+
+
+def test_torn_last_lines_are_repaired(finished: Run, tmp_path: Path):
+    folder = unfinished(finished, tmp_path / "run", last_step=4)
+    for name in ("metrics.jsonl", "events.jsonl"):
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:-7])
+    again = resume(folder)
+    assert weights_of(again) == weights_of(finished)
+    assert [line["step"] for line in steps_of(again)] == [1, 2, 3, 4, 5, 6]
+    for name in ("metrics.jsonl", "events.jsonl"):
+        assert all(json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines())
+
+
+def test_paused_by_ctrl_c_and_resumed(finished: Run, toy_folder: Path, toy_rows: Path, tmp_path: Path):
+    """The signal comes after the second step: that step is finished, saved, and the run leaves."""
+    folder = tmp_path / "run"
+
+    class CtrlC:
+        def started(self, description, total_steps, first_step): ...
+        def validated(self, step, metrics, best): ...
+        def event(self, message): ...
+        def ended(self, status): ...
+
+        def step(self, metrics, seconds_left):
+            if metrics["step"] == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    settings = {"checkpoints": {"every": 5}, "evaluation": {"every": 2, "prompts": ()}}
+    paused = train(spec_of(toy_folder, toy_rows, folder, **settings), CtrlC())
+    assert paused.record["status"] == "paused"
+    assert paused.record["steps"] == 2
+    assert not (folder / "adapter").exists()
+    assert weights_of(resume(folder)) == weights_of(finished)
+    assert Run(folder).record["status"] == "succeeded"
+
+
+def test_two_processes_cannot_train_into_one_folder(finished: Run, tmp_path: Path):
+    folder = unfinished(finished, tmp_path / "run", last_step=2)
+    with RunFolder(folder).locked(), pytest.raises(RunError, match=r"Another process is training into .*/run\. Wait for it"):
+        resume(folder)
+
+
+def test_a_folder_that_holds_another_run_is_left_alone(finished: Run, toy_folder: Path, toy_rows: Path):
+    before = {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"already holds a run\. Choose another folder, or go on with `luthier resume"):
+        train(spec_of(toy_folder, toy_rows, finished.path))
+    assert {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_that_holds_anything_else_is_left_alone(toy_folder: Path, toy_rows: Path, tmp_path: Path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/precious.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"is not empty \(it holds adapter\)"):
+        train(spec_of(toy_folder, toy_rows, tmp_path))
+    assert (tmp_path / "adapter/precious.txt").read_text() == "mine"
+
+
+def test_a_folder_without_a_run_cannot_go_on(tmp_path: Path):
+    with pytest.raises(RunError, match="holds no run"):
+        resume(tmp_path)
+
+
+def test_data_that_changed_since_is_refused(finished: Run, toy_rows: Path, tmp_path: Path):
+    folder = unfinished(finished, tmp_path / "run", last_step=2)
+    moved = tmp_path / "rows.jsonl"
+    rows = toy_rows.read_text(encoding="utf-8")
+    moved.write_text(rows.replace("Count", "Spell"), encoding="utf-8")
+    run_file = folder / "run.yaml"
+    run_file.write_text(run_file.read_text(encoding="utf-8").replace(str(toy_rows), str(moved)), encoding="utf-8")
+    with pytest.raises(RunError, match=r"the data|has changed since"):
+        resume(folder)
+    moved.write_text(rows, encoding="utf-8")
+    assert weights_of(resume(folder)) == weights_of(finished)
+
+
+def test_another_number_of_threads_is_announced_and_recorded(finished: Run, tmp_path: Path):
+    """A process of its own: the number of threads is the process's."""
+    folder = unfinished(finished, tmp_path / "run", last_step=2)
+    program = "import sys; from luthier.cli.main import main; main(['resume', sys.argv[1]])"
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "not bit for bit" in " ".join((done.stdout + done.stderr).split())
+    record = Run(folder).record
+    assert record["status"] == "succeeded"
+    assert record["bit_exact"] is False
+    assert "threads: 1 → 2" in record["not_bit_exact_because"][0]

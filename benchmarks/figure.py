@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -16,7 +17,7 @@ from benchmarks.results import GIB, CaseResult, Measurement, Results, Spread, re
 
 OURS, PEER, INK, FAINT = "#b4552d", "#b9b4aa", "#2b2724", "#8a837a"
 HEIGHT = 0.34
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
@@ -42,7 +43,8 @@ def draw(found: Results, path: Path) -> None:
         panels[0].set_yticks(range(len(cases)), [_label(case) for case in cases])
         panels[0].set_ylim(len(cases) - 0.45, -0.55)
         figure.legend(handles=_legend(cases), loc="upper right", ncols=2, frameon=False, bbox_to_anchor=(0.995, 1.0), fontsize=10)
-        figure.suptitle("Luthier beside TRL, side by side in one run", x=0.012, y=0.975, ha="left", fontsize=14, fontweight="bold")
+        title = "Luthier and TRL, side by side in one run" if any(case.has_peer for case in cases) else "Luthier"
+        figure.suptitle(title, x=0.012, y=0.975, ha="left", fontsize=14, fontweight="bold")
         figure.text(
             0.012, 0.015, f"{found.machine} · {found.date} · bars: medians; lines: lowest to highest round", fontsize=8.5, color=FAINT
         )

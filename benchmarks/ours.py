@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.cases import ALPHA, LEARNING_RATE, RANK, Case, Work
 from benchmarks.process import Watched, run
 from benchmarks.results import Measurement, Step
@@ -36,18 +38,12 @@ def measure(model: Path, rows: Path, given: list[str], threads: int, scratch: Pa
     """One run into a fresh folder, which is removed again."""
     folder = scratch / "ours"
     shutil.rmtree(folder, ignore_errors=True)
-    load = _load()
-    command = [SCRIPT, "train", "sft", "--model", model, "--data", rows, "--out", folder, "--json", *given]
+    load = float(psutil.getloadavg()[0])
+    command: list[str | Path] = [SCRIPT, "train", "sft", "--model", model, "--data", rows, "--out", folder, "--json", *given]
     watched = run(command, threads, scratch / "ours.log", watch=folder / "metrics.jsonl")
     measurement = _measurement(folder, watched, load)
     shutil.rmtree(folder)
     return measurement
-
-
-def _load() -> float:
-    import psutil
-
-    return float(psutil.getloadavg()[0])
 
 
 def _measurement(folder: Path, watched: Watched, load: float) -> Measurement:

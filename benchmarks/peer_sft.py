@@ -57,9 +57,9 @@ class Timer(TrainerCallback):
         self.diary.write("step", tokens=self.trainer.num_tokens)
         self.trainer.num_tokens = 0
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        if "loss" in logs:
-            self.diary.write("loss", loss=logs["loss"])
+    def on_log(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+        if "loss" in told["logs"]:
+            self.diary.write("loss", loss=told["logs"]["loss"])
 
 
 def config_of(given: dict[str, Any], mean_length: float, longest: int) -> SFTConfig:
@@ -102,7 +102,7 @@ def main(given: dict[str, Any], diary: Diary) -> None:
     diary.write("imported", versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "datasets", "accelerate")})
     torch.set_num_threads(given["threads"])
     rows = [json.loads(line) for line in Path(given["rows"]).read_text(encoding="utf-8").splitlines()]
-    tokenizer = AutoTokenizer.from_pretrained(given["model"])
+    tokenizer: Any = AutoTokenizer.from_pretrained(given["model"])
     model = AutoModelForCausalLM.from_pretrained(given["model"], dtype=getattr(torch, given["weights"]), attn_implementation="sdpa")
     diary.write("loaded")
     lengths = [len(tokenizer.apply_chat_template(row["messages"], return_dict=True)["input_ids"]) for row in rows]

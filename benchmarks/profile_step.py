@@ -25,21 +25,21 @@ from luthier.spec.load import load_run
 NUM_STEPS = 4
 
 GROUPS = {
-    "matrix products": ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul", "mkldnn", "dot"),
-    "attention, forward": ("flash_attention", "scaled_dot_product"),
-    "copies and types": ("copy_", "clone", "cat", "contiguous", "to", "_to_copy", "index_select", "index", "repeat", "fill_", "zero_"),
-    "softmax and losses": ("logsumexp", "softmax", "log_softmax", "exp", "exp_", "gather", "scatter_add_", "amax", "sum"),
-    "optimizer": ("_fused_adamw", "foreach", "norm"),
+    "attention": ("bmm", "flash_attention", "SegmentAttention", "masked_fill", "tril"),
+    "matrix products of layers, adapters and head": ("mm", "addmm", "linear", "_Product"),
+    "copies and types": ("copy_", "clone", "cat", "contiguous", "to", "_to_copy", "index", "index_select", "repeat", "fill_", "zero_"),
+    "softmax and loss": ("logsumexp", "exp", "gather", "scatter_add_", "amax", "_LinearLogprobs"),
+    "optimizer": ("_fused_adamw_", "_foreach_", "linalg_vector_norm"),
 }
-"""Words of operations' names → what they are for. The rest is elementwise work and bookkeeping."""
+"""Operations, by the words in their names, and what they are for. Only attention multiplies matrices in batches."""
 
 
 def group_of(operation: str) -> str:
     name = operation.removeprefix("aten::")
     for group, words in GROUPS.items():
-        if any(name == word or (len(word) > 4 and word in name) for word in words):
+        if any(name in (word, f"{word}_") or (len(word) > 6 and word in name) for word in words):
             return group
-    return "the rest"
+    return "elementwise and the rest"
 
 
 class Profiler(Silent):

@@ -23,9 +23,9 @@ def _told(side: Measurement) -> str:
 
 
 def markdown(found: Results) -> str:
-    """Table, machine and date, the largest model, and what TRL was set to."""
+    """Table, machine, date and largest model, where the time to the first step goes, and what TRL was set to."""
     rows = [HEAD, *(_row(case) for case in found.cases.values())]
-    return "\n".join([as_table(rows), "", _machine(found), "", *_settings(found)]).rstrip()
+    return "\n".join([as_table(rows), "", _machine(found), "", *_details(found)]).rstrip()
 
 
 def _row(case: CaseResult) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def _machine(found: Results) -> str:
     return (
         f"Measured {found.date} on {found.machine}; threads: {_each(case.threads for case in cases)}; rounds in alternation: "
         f"{_each(len(case.rounds) for case in cases)}, of which the median stands first and the lowest and highest in brackets; "
-        f"rows: {_each(case.rows for case in cases)}. The largest model ever run here: {largest.shape}, "
+        f"rows: {_each(case.rows for case in cases)}. The largest model measured here: {largest.shape}, "
         f"{_count(largest.num_parameters)} parameters, in {peak:.1f} GiB at most."
     )
 
@@ -75,11 +75,16 @@ def _count(number: int) -> str:
     return f"{number / 1e6:,.0f} million" if number >= 1e6 else f"{number:,}"
 
 
-def _settings(found: Results) -> Iterator[str]:
+def _details(found: Results) -> Iterator[str]:
+    """What the table has no room for."""
     for case in found.cases.values():
+        start = {name: _median(r.ours.startup[name] for r in case.rounds) for name in case.rounds[0].ours.startup}
+        yield f"- {case.title}, Luthier's way to the end of step 1: " + ", ".join(f"{name} {s:.1f} s" for name, s in start.items()) + "."
         if case.peer is not None:
             tried = f", the fastest of {len(case.sweep)} settings" if case.sweep else ""
-            yield f"- TRL in {case.title}: {case.peer}{tried}."
+            whole = case.ratios["whole_run_tokens_per_second"].text(1, "×")
+            num_steps = len(case.rounds[0].ours.steps)
+            yield f"- {case.title}, TRL: {case.peer}{tried}. The whole run of {num_steps} steps, start and end included: {whole}."
 
 
 def main(arguments: list[str]) -> None:

@@ -63,5 +63,5 @@ def _conversation(question: str, answer: str) -> Row:
 def write(path: Path, rows: Iterable[Row]) -> Path:
     """One JSON value a line. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -21,7 +21,7 @@ import msgspec
 from tokenizers import Tokenizer
 
 from benchmarks import ours, peer, report, results, rows
-from benchmarks.cases import CASES, QUICK, Case
+from benchmarks.cases import CASES, QUICK, Case, best
 from benchmarks.process import ROOT, CommandFailed, run
 from benchmarks.results import CaseResult, LimitMeasurement, Machine, PeerSettings, Results, Round, SweepEntry
 from benchmarks.shapes import SHAPES
@@ -42,28 +42,32 @@ class Bench:
         self.case, self.threads, self.rounds = case, options.threads, options.rounds
         self.with_peer: bool = options.peers
         self.scratch = options.cache / "scratch"
-        self.model = self._model(options.cache)
-        self.num_rows = max(case.work.num_rows, case.sweep_work.num_rows)
+        real, self.model = self._model(options.cache)
         self.peer_versions: dict[str, str] = {}
-        self.rows_from, self.rows = self._rows()
+        self.rows_from, self.rows = self._rows(real)
 
-    def _model(self, cache: Path) -> Path:
-        """The model's folder, made if it is not there. Converting a sentencepiece model takes a package of the peers' environment."""
-        real = SENTENCEPIECE.is_file() and self.with_peer and SHAPES[self.case.shape].vocabulary >= REAL_VOCABULARY
-        folder = cache / f"{self.case.shape}-{'llama2' if real else 'generated'}"
+    def _model(self, cache: Path) -> tuple[bool, Path]:
+        """Whether Llama 2's tokenizer is used, and the model's folder, made if it is not there.
+
+        The tokenizer needs a large enough vocabulary, the shared folder, and a package of the peers' environment to convert it.
+        """
+        shape = SHAPES[self.case.shape]
+        real = SENTENCEPIECE.is_file() and peer.PYTHON.exists() and shape.vocabulary >= REAL_VOCABULARY
+        folder = cache / f"{shape.name}-{'llama2' if real else 'generated'}"
         if not folder.is_dir():
             print(f"Making {folder}", flush=True)
             python = peer.PYTHON if real else sys.executable
-            more = ["--tokenizer", SENTENCEPIECE] if real else []
-            run([python, "-m", "benchmarks.shapes", self.case.shape, folder, *more], self.threads, self.scratch / "shapes.log")
-        return folder
+            more: list[str | Path] = ["--tokenizer", SENTENCEPIECE] if real else []
+            run([python, "-m", "benchmarks.shapes", shape.name, folder, *more], self.threads, self.scratch / "shapes.log")
+        return real, folder
 
-    def _rows(self) -> tuple[str, Path]:
-        """Where the rows are from, and the file."""
-        if GSM8K.is_file() and self.case is not QUICK:
-            return "GSM8K", rows.write(self.scratch / "gsm8k.jsonl", rows.gsm8k(GSM8K, self.case.work.num_rows))
+    def _rows(self, real: bool) -> tuple[str, Path]:
+        """Where the rows are from, and the file. GSM8K only with a real tokenizer: its lengths are what it is taken for."""
+        number = self.case.work.num_rows
+        if real and GSM8K.is_file():
+            return "GSM8K", rows.write(self.scratch / "gsm8k.jsonl", rows.gsm8k(GSM8K, number))
         tokenizer = Tokenizer.from_file(str(self.model / "tokenizer.json"))
-        found = rows.generated(self.case.work.num_rows, lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids))
+        found = rows.generated(number, lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids))
         return "generated", rows.write(self.scratch / "generated.jsonl", found)
 
     def _peer_rows(self, rows_per_step: int) -> Path:
@@ -83,7 +87,7 @@ class Bench:
         )
         if self.with_peer and settings is None:
             sweep = peer.sweep(case, self.model, self._peer_rows(case.sweep_work.rows_per_step), self.threads, self.scratch)
-            settings = peer.best(sweep)
+            settings = best(sweep)
         given = ours.settings(case, work, self.threads)
         rounds = tuple(self._round(number, given, settings) for number in range(1, self.rounds + 1))
         return CaseResult(

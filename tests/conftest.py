@@ -96,3 +96,39 @@ def toy_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from luthier.testing import toy_conversations, write_jsonl
 
     return write_jsonl(tmp_path_factory.mktemp("rows") / "counting.jsonl", toy_conversations())
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory, toy_folder: Path, toy_rows: Path) -> Path:
+    """A finished LoRA run of 8 steps on the toy model, with validation and full states after steps 6 and 8. Read only."""
+    import luthier
+
+    return luthier.train(
+        model=toy_folder,
+        data={"train": toy_rows, "validation_share": 0.25},
+        out=tmp_path_factory.mktemp("runs") / "toy",
+        quiet=True,
+        adapter={"rank": 4},
+        optimizer={"learning_rate": 0.02},
+        train={"epochs": 4, "batch_size": 3, "dtype": "float32"},
+        evaluation={"max_new_tokens": 8, "every": 2},
+        checkpoints={"every": 2},
+    ).path
+
+
+@pytest.fixture(scope="session")
+def toy_full_run(tmp_path_factory: pytest.TempPathFactory, toy_folder: Path, toy_rows: Path) -> Path:
+    """A finished run of 4 steps that tuned every weight of the toy model, in bfloat16. Read only."""
+    import luthier
+
+    return luthier.train(
+        model=toy_folder,
+        data=toy_rows,
+        out=tmp_path_factory.mktemp("runs") / "full",
+        quiet=True,
+        adapter="full",
+        optimizer={"learning_rate": 0.005},
+        train={"batch_size": 2, "dtype": "bfloat16"},
+        evaluation={"prompts": []},
+        checkpoints={"every": 2},
+    ).path

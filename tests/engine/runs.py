@@ -17,7 +17,7 @@ from luthier.testing import toy_conversations, write_jsonl
 
 
 def spec_of(model: Path, rows: Path, out: Path, **settings: Any) -> RunSpec:
-    """6 steps of LoRA in fp32 over 8 rows, 4 rows a step; `settings` as sections: `train={"epochs": 2}` goes over the section's own."""
+    """6 steps of LoRA in fp32 over 8 rows, 4 rows a step; `settings`: `train={"epochs": 2}` goes over that section; an adapter replaces."""
     sections: dict[str, Any] = {
         "model": {"path": str(model)},
         "data": {"train": str(rows)},
@@ -28,7 +28,7 @@ def spec_of(model: Path, rows: Path, out: Path, **settings: Any) -> RunSpec:
         "out": str(out),
     }
     for name, section in settings.items():
-        merged = isinstance(section, dict) and isinstance(sections.get(name), dict)
+        merged = name != "adapter" and isinstance(section, dict) and isinstance(sections.get(name), dict)
         sections[name] = {**sections[name], **section} if merged else section
     return RunSpec.model_validate(sections)
 

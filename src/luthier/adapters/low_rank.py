@@ -91,8 +91,16 @@ class LoraLayer(nn.Module):
         y: Tensor = self.base_layer(x)
         for name, positions in routing.parts:
             if name in self.lora_A:
-                y = y.index_add(1, positions, self._product(x.index_select(1, positions), name))
+                y = self._at(positions, x, y, name, routing.num_positions)
         return y
+
+    def _at(self, positions: Tensor, x: Tensor, y: Tensor, name: str, num_positions: int) -> Tensor:
+        """`y` with the product of `name` added at some positions. Mixtures of experts flatten x, so positions are counted in rows."""
+        rows = x.reshape(-1, x.shape[-1])
+        if rows.shape[0] != num_positions:
+            raise TypeError(f"a layer computes {rows.shape[0]} rows of a stream of {num_positions}: it can't have an adapter for each segment")
+        product = self._product(rows.index_select(0, positions), name)
+        return y.reshape(-1, y.shape[-1]).index_add(0, positions, product).view(y.shape)
 
     def _with(self, x: Tensor, name: str) -> Tensor:
         if self.training and self.shapes[name].dropout:

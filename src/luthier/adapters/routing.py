@@ -14,10 +14,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Routing:
-    """`whole`: the adapter of every position (None: the base alone). Or `parts`: adapter → positions (n,) that it computes."""
+    """`whole`: the adapter of every position (None: the base alone). Or `parts`: adapter → positions (n,) of `num_positions` it computes."""
 
     whole: str | None = None
     parts: tuple[tuple[str, Tensor], ...] = ()
+    num_positions: int = 0
 
 
 BASE = Routing()

@@ -33,6 +33,7 @@ class ConsoleReporter:
             TextColumn("{task.fields[status]}"),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.task: TaskID | None = None
         self.total = 0
@@ -75,16 +76,33 @@ def show_run(run: Callable[[Reporter], Run], as_json: bool) -> None:
         sys.stdout.write(json.dumps(run(Silent()).record, indent=2) + "\n")
         return
     console = Console()
+    finished = reported(run, console)
+    summary(console, finished)
+    paused = finished.record["status"] == "paused"
+    console.print(f"Paused. Go on with:  luthier resume {finished.path}" if paused else f"Try it:  luthier chat {finished.path}")
+
+
+def reported(run: Callable[[Reporter], Run], console: Console) -> Run:
+    """Run, telling a person as it goes."""
     reporter = ConsoleReporter(console)
     try:
-        finished = run(reporter)
+        return run(reporter)
     finally:
         reporter.progress.stop()
+
+
+def run_from_python(run: Callable[[Reporter], Run], quiet: bool) -> Run:
+    """Run, telling the terminal, or a notebook as plain text, how it goes and how it went."""
+    if quiet:
+        return run(Silent())
+    console = Console(force_jupyter=False)
+    finished = reported(run, console)
     summary(console, finished)
+    return finished
 
 
 def summary(console: Console, run: Run) -> None:
-    """How it went, and what to do next."""
+    """How it went."""
     record = run.record
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("[dim]status[/dim]", record["status"])
@@ -106,7 +124,3 @@ def summary(console: Console, run: Run) -> None:
     table.add_row("[dim]energy[/dim]", f"{record['energy_wh_estimated']:.2f} Wh (an estimate)")
     table.add_row("[dim]folder[/dim]", str(run.path))
     console.print(table)
-    if record["status"] == "paused":
-        console.print(f"Paused. Go on with:  luthier resume {run.path}")
-    else:
-        console.print(f"Try it:  luthier chat {run.path}")

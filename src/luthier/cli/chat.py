@@ -2,9 +2,14 @@
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SECTION = "After a run"
 
@@ -60,14 +65,12 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _reader(console):  # type: ignore[no-untyped-def]
+def _reader(console: "Console") -> Callable[[], str]:
     """Reads a line from the terminal, with the keys that edit it; from a pipe, silently."""
     if not sys.stdin.isatty():
         return input
-    try:
+    with suppress(ImportError):  # not part of every Python
         import readline  # noqa: F401  # importing it is what makes the arrow keys work
-    except ImportError:  # not part of every Python
-        pass
 
     def read() -> str:
         console.print()

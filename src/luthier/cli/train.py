@@ -1,6 +1,6 @@
 """Tune a model on your data: sft, pretrain, or a method of your own."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,16 +18,7 @@ def command(
 ) -> None:
     from luthier.cli._console import show_run
     from luthier.recipes.train import train
-    from luthier.spec.load import load_run
+    from luthier.spec.load import load_request
 
-    overrides = list(settings or [])
-    if "=" in method and not method.endswith((".yaml", ".yml")):
-        overrides, method = [method, *overrides], "sft"
-    given: dict[str, Any] = {"model": model, "out": out}
-    path = method if method.endswith((".yaml", ".yml")) else None
-    if path is None:
-        given["method"] = method
-    if data or validation:
-        given["data"] = {k: list(v) for k, v in (("train", data), ("validation", validation)) if v}
-    spec = load_run(path, overrides, **{k: v for k, v in given.items() if v is not None})
+    spec = load_request(method, settings or [], model=model, data=data or None, validation=validation or None, out=out)
     show_run(lambda reporter: train(spec, reporter), as_json)

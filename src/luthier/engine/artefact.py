@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from luthier.adapters import lora
 from luthier.adapters.routing import Routing, routed
+from luthier.engine.folder import fsync_file
 from luthier.engine.setup import POLICY, Setup
-from luthier.errors import TrainingFailed
+from luthier.errors import RunError, TrainingFailed
 from luthier.models import load as models
 from luthier.models.forward import attention_of
 from luthier.text.renderer import Renderer
@@ -27,18 +29,20 @@ def write_artefact(setup: Setup, weights: dict[str, Tensor]) -> float:
     """Write the run's adapter or model, load it again from disk, and return the relative difference of the logits.
 
     Raises:
-        TrainingFailed: the weights are what they were before training, or the saved ones answer differently.
+        TrainingFailed: the saved weights answer differently. RunError: the disk is full or read-only.
     """
     whole = setup.adapter.module.WHOLE_MODEL
     final = setup.folder.model if whole else setup.folder.adapter
     partial = final.with_name(f".partial-{final.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    if whole:
-        setup.root.model.save_pretrained(partial)
-        copy_tokenizer(setup.model_folder, setup.renderer, partial)
-    else:
-        setup.write_weights(weights, partial)
+    try:
+        _write(setup, weights, partial)
+        for path in [p for p in partial.rglob("*") if p.is_file()]:
+            fsync_file(path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(
+            f"{final} could not be written ({error}). Make room, then continue with `luthier resume {setup.folder.path}`."
+        ) from error
     difference = _reload_difference(setup, partial)
     if not difference <= TOLERANCE:
         raise TrainingFailed(
@@ -47,6 +51,16 @@ def write_artefact(setup: Setup, weights: dict[str, Tensor]) -> float:
     shutil.rmtree(final, ignore_errors=True)
     partial.replace(final)
     return difference
+
+
+def _write(setup: Setup, weights: dict[str, Tensor], folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if setup.adapter.module.WHOLE_MODEL:
+        setup.root.model.save_pretrained(folder)
+        copy_tokenizer(setup.model_folder, setup.renderer, folder)
+    else:
+        setup.write_weights(weights, folder)
 
 
 def copy_tokenizer(base: Path, renderer: Renderer, folder: Path) -> None:

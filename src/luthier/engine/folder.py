@@ -163,10 +163,13 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
     Raises:
         RunError: the disk is full or read-only.
     """
+    before = path.stat().st_size if path.is_file() else 0
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(value, ensure_ascii=False) + "\n")
     except OSError as error:
+        with suppress(OSError):  # half a line may stand there; where even this fails, the next reader leaves it out
+            os.truncate(path, before)
         raise RunError(f"{path} could not be written ({error.strerror}). Make room, then continue with `luthier resume`.") from error
 
 

@@ -135,10 +135,10 @@ class _LinearLogprobs(torch.autograd.Function):
         slopes = [torch.empty_like(hidden) if keep and wanted else None for wanted in asked]
         for part in _chunks(n, weight.shape[0]):
             z, cap_slope = _logits(hidden[part], weight, bias, options)
-            normalizer = z.logsumexp(-1)
-            logp = z.sub_(normalizer[:, None])
-            normalizers[part] = normalizer
+            logp = z.log_softmax(-1)  # not z - logsumexp(z): where an answer is nearly sure, that loses the digits of 1 - p
             logprobs[part] = logp.gather(1, targets[part, None])[:, 0]
+            normalizer = z.gather(1, targets[part, None])[:, 0] - logprobs[part]
+            normalizers[part] = normalizer
             if options.correct:
                 right[part] = logprobs[part] == logp.amax(-1)
             entropy = -(logp.exp() * logp).sum(-1) if options.entropy else normalizer
@@ -152,7 +152,7 @@ class _LinearLogprobs(torch.autograd.Function):
                     slope[part] = _through_head(gradient, cap_slope, options, weight.dtype) @ weight
         ctx.options, ctx.head_learns = options, head_learns
         if head_learns:
-            ctx.save_for_backward(hidden, weight, bias, targets, normalizers, entropies)
+            ctx.save_for_backward(hidden, weight, bias, targets, entropies)
         else:
             ctx.save_for_backward(*(s for s in slopes if s is not None))
         ctx.mark_non_differentiable(right)
@@ -174,15 +174,15 @@ class _LinearLogprobs(torch.autograd.Function):
     def _backward_head(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         """The chunk again, then its part of dh, dW and db; dW and db add up in fp32."""
         options = ctx.options
-        hidden, weight, bias, targets, normalizers, entropies = ctx.saved_tensors
-        wide = normalizers.dtype
+        hidden, weight, bias, targets, entropies = ctx.saved_tensors
+        wide = entropies.dtype
         hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         weight_gradient = torch.zeros(weight.shape, dtype=wide, device=weight.device) if ctx.needs_input_grad[1] else None
         bias_gradient = torch.zeros(bias.shape, dtype=wide, device=bias.device) if ctx.needs_input_grad[2] else None
         wanted = (True, options.entropy, options.log_normalizer)
         for part in _chunks(hidden.shape[0], weight.shape[0]):
             z, cap_slope = _logits(hidden[part], weight, bias, options)
-            logp = z.sub_(normalizers[part, None])
+            logp = z.log_softmax(-1)
             ups = tuple(u[part] if w else None for u, w in zip(upstream[:3], wanted, strict=True))
             gradient = _through_head(_gradient_rows(logp, targets[part], entropies[part], ups), cap_slope, options, weight.dtype)
             if hidden_gradient is not None:

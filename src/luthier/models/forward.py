@@ -60,7 +60,8 @@ def _routing(routing: Routing, segments: tuple[Segment, ...], device: torch.devi
         name = s.adapter or routing.whole
         if name is not None:
             positions.setdefault(name, []).append(torch.arange(s.start, s.start + s.length, device=device))
-    return Routing(None, tuple((name, torch.cat(parts)) for name, parts in positions.items()))
+    total = sum(s.length for s in segments)
+    return Routing(None, tuple((name, torch.cat(parts)) for name, parts in positions.items()), total)
 
 
 class Root(nn.Module):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -30,13 +31,14 @@ def model_folder(spec: ModelSpec) -> Path:
         return folder
     if folder.is_file():
         raise ModelError(f"{folder} is a file. Give the folder that holds config.json, model.safetensors and tokenizer.json.")
+    siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+    hint = did_you_mean(folder.name, siblings)
     if folder.is_absolute() or spec.path.startswith(".") or spec.path.count("/") != 1:
-        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
-        raise ModelError(f"There is no model folder {folder}.{did_you_mean(folder.name, siblings)}")
-    return _download(spec)
+        raise ModelError(f"There is no model folder {folder}.{hint}")
+    return _download(spec, hint)
 
 
-def _download(spec: ModelSpec) -> Path:
+def _download(spec: ModelSpec, hint: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -46,7 +48,7 @@ def _download(spec: ModelSpec) -> Path:
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"`model.path`: {spec.path} is no folder here, and could not be fetched as a Hugging Face id "
-            f"({type(error).__name__}). Give a local folder, or `starter` for the model that comes with Luthier."
+            f"({type(error).__name__}).{hint} Give a local folder, or `starter` for the model that comes with Luthier."
         ) from error
 
 
@@ -65,6 +67,8 @@ def load_config(folder: Path) -> PretrainedConfig:
             raise ModelError(f"{path}: this model needs code of its own (`auto_map`), which is never run. Choose one transformers knows.")
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         return config
+    except StrictDataclassError as error:  # its first line names the validator, its last one the fault
+        raise ModelError(f"{path} cannot be used: {str(error).splitlines()[-1].strip()}") from error
     except (json.JSONDecodeError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise ModelError(f"{path} cannot be used: {str(error).splitlines()[0]}") from error
 
@@ -115,14 +119,19 @@ def _from_pretrained(folder: Path, config: PretrainedConfig, dtype: torch.dtype)
     """With torch's fused attention where the family has it, else transformers' plain one."""
     load: Any = AutoModelForCausalLM.from_pretrained
     arguments: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    arguments["ignore_mismatched_sizes"] = True  # reported here, by name
     try:
         model, info = load(folder, attn_implementation="sdpa", output_loading_info=True, **arguments)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise
         model, info = load(folder, attn_implementation="eager", output_loading_info=True, **arguments)
-    if info["missing_keys"]:
-        raise ValueError(f"weights are missing for {sorted(info['missing_keys'])[0]} and {len(info['missing_keys']) - 1} more")
+    if misfits := sorted(info["mismatched_keys"]):
+        name, held, wanted = misfits[0]
+        raise ValueError(f"{name} is {tuple(held)} in the weights and {tuple(wanted)} by config.json. The two belong to different models.")
+    if missing := sorted(info["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"config.json asks for {missing[0]}{more}, which the weights do not hold. The two belong to different models.")
     loaded: PreTrainedModel = model
     return loaded
 

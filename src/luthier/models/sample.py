@@ -69,5 +69,6 @@ def draw(logits: Tensor, temperature: float, uniform: float, top_p: float = 1.0)
         outside = ordered.cumsum(-1) - ordered >= top_p
         probability = probability.index_fill(0, index[outside], 0.0)
     cumulative = probability.double().cumsum(-1)
-    token = int(torch.searchsorted(cumulative, uniform * cumulative[-1], right=True).clamp_max(len(logits) - 1))
+    last = torch.searchsorted(cumulative, cumulative[-1])  # of those with any probability: a uniform just below 1 may round up to the sum
+    token = int(torch.searchsorted(cumulative, uniform * cumulative[-1], right=True).minimum(last))
     return token, float(logp[token])

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -68,7 +68,7 @@ def _fields(message: Message) -> dict[str, Any]:
     return {key: value for key, value in msgspec.to_builtins(message).items() if value and key != "weight"}
 
 
-def _new_file(path: Path):  # type: ignore[no-untyped-def]
+def _new_file(path: Path) -> TextIO:
     try:
         return path.open("x", encoding="utf-8")
     except FileExistsError:

@@ -105,7 +105,8 @@ def _finished(run: Path) -> tuple[RunFolder, RunSpec, dict[str, Any]]:
         raise RunError(f"{run} is {record['status']}; only a finished run is merged. Go on with it first: luthier resume {run}")
     if registry.load("luthier.adapters", spec.adapter.name).WHOLE_MODEL:
         raise RunError(
-            f"{run} tuned the model's own weights (`adapter: {spec.adapter.name}`): there is nothing to merge. The model lies in {folder.model}."
+            f"{run} tuned the model's own weights (`adapter: {spec.adapter.name}`): there is nothing to merge. "
+            f"The model lies in {folder.model}."
         )
     return folder, spec, record
 
@@ -175,7 +176,8 @@ def _write(
     num_layers = lora.merge(model, POLICY)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    model.to(dtype).save_pretrained(out)
+    model.to(dtype)  # type: ignore[arg-type]
+    model.save_pretrained(out)
     copy_tokenizer(base, renderer, out)
     return num_layers, before, with_adapter
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Replayed:
 
 def machine_now(record: dict[str, Any]) -> list[str]:
     """What this machine has otherwise than the run's, of all that the last bit depends on. Threads can be set, so they do not count."""
-    now = {"machine": devices.machine(), "versions": versions()}
+    now: dict[str, dict[str, Any]] = {"machine": devices.machine(), "versions": versions()}
     return [
         f"{key}: {said} → {now[part].get(key)}"
         for part in now
@@ -62,7 +63,7 @@ def replayable(folder: RunFolder) -> tuple[int, int] | None:
     """The last full state from which weights of a later step are kept, and that step; both whole."""
     whole = [step for step in checkpoint.steps_kept(folder) if checkpoint.find_damage(checkpoint.path_of(folder, step)) is None]
     states = set(checkpoint.steps_kept(folder, with_state=True))
-    pairs = [(first, last) for first, last in zip(whole, whole[1:], strict=False) if first in states]
+    pairs = [(first, last) for first, last in pairwise(whole) if first in states]
     return pairs[-1] if pairs else None
 
 
@@ -138,7 +139,7 @@ def _again(folder: RunFolder, record: dict[str, Any], first: int) -> Iterator[Se
 
 
 def _link(source: str, target: str) -> None:
-    """A second name for a file; a copy where the temporary folder lies on another disk. Checkpoints are never written into, only removed."""
+    """A second name for a file; a copy where the temporary folder lies on another disk. No file of a checkpoint is ever written into."""
     try:
         os.link(source, target)
     except OSError:

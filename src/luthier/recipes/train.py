@@ -13,9 +13,10 @@ from luthier.engine import checkpoint
 from luthier.engine.artefact import write_artefact
 from luthier.engine.folder import RunFolder, mend, read_json, read_lines, write_atomic, write_json
 from luthier.engine.loop import Loop, Outcome
-from luthier.engine.report import Reporter, Silent
+from luthier.engine.report import Reporter, Several, Silent
 from luthier.engine.setup import Setup
 from luthier.engine.stop import StopSignal
+from luthier.engine.trackers import require, trackers
 from luthier.errors import RunError, SettingsError, UserError
 from luthier.models import device as devices
 from luthier.recipes.components import resolve
@@ -33,6 +34,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, now: datetime | None 
     """
     started = now or datetime.now().replace(microsecond=0)
     resolve(spec)
+    require(spec.report)
     folder = RunFolder(_new_folder(spec, started))
     made = not folder.path.exists()
     with folder.locked():
@@ -47,7 +49,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, now: datetime | None 
                 folder.remove_empty()
             raise
         known = {part: setup.record[part] for part in ("machine", "versions", "dtype")}
-        write_json(folder.path / "start.json", {"started": started.isoformat(), **known})
+        write_json(folder.path / "start.json", {"started": started.isoformat(), "inputs": _inputs(setup), **known})
         write_atomic(folder.run_file, to_yaml(effective))
         return _run(setup, reporter or Silent())
 
@@ -68,6 +70,8 @@ def resume(path: str | Path, reporter: Reporter | None = None) -> Run:
         mend(folder.events_file)
         start = read_json(folder.path / "start.json")
         setup = prepare_again(folder, folder, reporter.event)
+        if changed := [name for name, digest in _inputs(setup).items() if start["inputs"].get(name) != digest]:
+            raise RunError(f"{path} cannot go on: {changed[0]} has changed since the run began. Put it back as it was, or begin a new run.")
         differs = [
             f"{key}: {start[part].get(key)} → {value}"
             for part in ("machine", "versions")
@@ -79,6 +83,13 @@ def resume(path: str | Path, reporter: Reporter | None = None) -> Run:
             folder.event("not_bit_exact", message)
             reporter.event(message)
         return _run(setup, reporter)
+
+
+def _inputs(setup: Setup) -> dict[str, str]:
+    """Name → fingerprint of what a run learns from and starts from."""
+    record = setup.record
+    data = {f"{part} data {i + 1}": d["sha256"] for part in ("train", "validation") for i, d in enumerate(record["data"][part])}
+    return {"the model": record["model"]["fingerprint"], "the tokenizer or chat template": record["renderer"], **data}
 
 
 def prepare_again(run: RunFolder, into: RunFolder, say: Callable[[str], None], **settings: Any) -> Setup:
@@ -108,6 +119,7 @@ def _run(setup: Setup, reporter: Reporter) -> Run:
     """The loop, and the record of how it ended, whatever happens."""
     stop = StopSignal()
     began = time.perf_counter()
+    reporter = Several(reporter, *trackers(setup.spec.report, setup.folder.path))
     loop = Loop(setup, reporter, stop)
     try:
         with stop.listening():

@@ -44,6 +44,38 @@ def load_run(path: str | None, overrides: Sequence[str] = (), **given: Any) -> R
     return _validated(_with_names(values), places)
 
 
+def load_request(
+    method: str = "sft",
+    overrides: Sequence[str] = (),
+    *,
+    model: Any = None,
+    data: Any = None,
+    validation: Any = None,
+    out: str | PathLike[str] | None = None,
+    **settings: Any,
+) -> RunSpec:
+    """The settings of a run as `luthier train` and `luthier.train` are asked for it.
+
+    Args:
+        method: a method's name, a run file, a Python file; or a first `key=value`, and then it is sft.
+        data, validation: a file, or several; in Python also with weights, or the whole group `data`.
+        settings: as `given` of `load_run`.
+    Raises:
+        SettingsError: as `load_run`.
+    """
+    path = method if method.endswith((".yaml", ".yml")) else None
+    if path is None and "=" in method:
+        overrides, method = [method, *overrides], "sft"
+    given: Values = {"model": model, "out": out, "method": method if path is None else None}
+    if isinstance(data, Mapping) and "path" not in data:
+        given["data"] = data
+    elif data is not None:
+        given["data"] = {"train": data}
+    if validation is not None:
+        given["data.validation"] = validation
+    return load_run(path, overrides, **given, **settings)
+
+
 def to_yaml(spec: RunSpec) -> str:
     """All settings as a run file that loads to the same run."""
     return yaml_core.dump(spec.model_dump(mode="json"))

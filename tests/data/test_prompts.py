@@ -1,0 +1,81 @@
+"""Prompts of every kind of file, each up to the last question, with the answer that the file gives."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.data.prompts import read_prompts
+from luthier.errors import DataError
+from luthier.testing import write_jsonl
+
+
+def turns(path: Path) -> list[list[tuple[str, str]]]:
+    return [[(m.role, m.content) for m in prompt.messages] for prompt in read_prompts(str(path))]
+
+
+USER = {"role": "user", "content": "Hi"}
+BOT = {"role": "assistant", "content": "Hello"}
+
+
+@pytest.mark.parametrize(
+    "row, expected, reference",
+    [
+        ({"messages": [USER, BOT]}, [("user", "Hi")], "Hello"),
+        ({"messages": [USER]}, [("user", "Hi")], None),
+        ({"messages": [USER, BOT, USER, BOT]}, [("user", "Hi"), ("assistant", "Hello"), ("user", "Hi")], "Hello"),
+        ({"messages": [{"role": "system", "content": "Be kind."}, USER]}, [("system", "Be kind."), ("user", "Hi")], None),
+        ({"prompt": "Hi"}, [("user", "Hi")], None),
+        ({"prompt": [USER, BOT]}, [("user", "Hi")], "Hello"),
+        ({"prompt": "Hi", "completion": "Hello", "system": "Be kind."}, [("system", "Be kind."), ("user", "Hi")], "Hello"),
+        ({"question": "Hi", "answer": "Hello"}, [("user", "Hi")], "Hello"),
+        ({"text": "Once upon"}, [("user", "Once upon")], None),
+    ],
+)
+def test_rows(row: dict[str, Any], expected: list[tuple[str, str]], reference: str | None, tmp_path: Path):
+    path = write_jsonl(tmp_path / "rows.jsonl", [row])
+    assert turns(path) == [expected]
+    assert read_prompts(str(path))[0].reference == reference
+
+
+def test_a_line_each(tmp_path: Path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("Hi\n\nWho are you?\n", encoding="utf-8")
+    assert turns(path) == [[("user", "Hi")], [("user", "Who are you?")]]
+    assert [prompt.origin.line for prompt in read_prompts(str(path))] == [1, 3]
+
+
+def test_dialogues_as_text(tmp_path: Path):
+    path = tmp_path / "chat.txt"
+    path.write_text("User: Hi\nBot: Hello\nUser: Go on.\nBot: No.\n", encoding="utf-8")
+    assert turns(path) == [[("user", "Hi"), ("assistant", "Hello"), ("user", "Go on.")]]
+
+
+def test_tools_come_along(tmp_path: Path):
+    tool = {"type": "function", "function": {"name": "rate", "parameters": {}}}
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"messages": [USER], "tools": [tool]}])
+    assert read_prompts(str(path))[0].tools == (tool,)
+
+
+@pytest.mark.parametrize(
+    "row, sentence",
+    [
+        ({"message": [USER]}, r"rows\.jsonl:1: this row has no `messages`, `prompt`, `question` or `text`\. It has `message`\."),
+        ({"messages": "Hi"}, r"rows\.jsonl:1: `messages` is \"Hi\"; it must be a list"),
+        ({"messages": [BOT]}, r"rows\.jsonl:1: no message of this row is the user's"),
+        ({"messages": [{"role": "bot", "content": "x"}, USER]}, r"rows\.jsonl:1: message 1 has role \"bot\"; use \"assistant\""),
+        ({"prompt": 3}, r"rows\.jsonl:1: `prompt` is 3; it must be text"),
+        ({"prompt": " "}, r"rows\.jsonl:1: `prompt` is"),
+    ],
+)
+def test_a_wrong_row_is_named(row: dict[str, Any], sentence: str, tmp_path: Path):
+    with pytest.raises(DataError, match=sentence):
+        read_prompts(str(write_jsonl(tmp_path / "rows.jsonl", [row])))
+
+
+def test_a_file_without_prompts_is_refused(tmp_path: Path):
+    (tmp_path / "empty.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"empty\.txt is empty"):
+        read_prompts(str(tmp_path / "empty.txt"))
+    with pytest.raises(DataError, match="There is no file"):
+        read_prompts(str(tmp_path / "none.txt"))

@@ -64,8 +64,8 @@ def layouts(kind: PeerSettings) -> list[PeerSettings]:
         PeerSettings(weights, autocast, "padded", 8),
         PeerSettings(weights, autocast, "padding_free", 4),
         PeerSettings(weights, autocast, "padding_free", 8),
-        PeerSettings(weights, autocast, "packed", sequences_per_step=2),
-        PeerSettings(weights, autocast, "packed", sequences_per_step=4),
+        PeerSettings(weights, autocast, "packed", 4),
+        PeerSettings(weights, autocast, "packed", 8),
     ]
 
 

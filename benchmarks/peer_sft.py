@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[import-not-found]
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
 
 class Diary:
@@ -30,7 +30,7 @@ class Diary:
             file.write(json.dumps({"kind": kind, "time": time.time(), **details}) + "\n")
 
 
-class CountingTrainer(SFTTrainer):
+class CountingTrainer(SFTTrainer):  # type: ignore[misc]
     """Counts the tokens of rows, without padding."""
 
     num_tokens = 0
@@ -66,16 +66,14 @@ def config_of(given: dict[str, Any], mean_length: float, longest: int) -> SFTCon
     """The settings under test, and no work that ours does not do, either: no checkpointing of activations, nothing saved or reported.
 
     Args:
-        mean_length, longest: of the rows, in tokens; rows are packed into sequences as long as a step's rows need on average.
+        mean_length, longest: of the rows, in tokens; packed sequences are as long as `rows_at_once` rows on average.
     """
-    packed = given["layout"] == "packed"
-    sequences = given["sequences_per_step"]
-    at_once = 1 if packed else given["rows_at_once"]
-    length = max(longest, math.ceil(mean_length * given["rows_per_step"] / sequences)) if packed else None
+    packed, at_once = given["layout"] == "packed", given["rows_at_once"]
+    length = max(longest, math.ceil(mean_length * at_once)) if packed else None
     return SFTConfig(
         output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=sequences if packed else given["rows_per_step"] // at_once,
+        per_device_train_batch_size=1 if packed else at_once,
+        gradient_accumulation_steps=given["rows_per_step"] // at_once,
         max_steps=given["num_steps"],
         packing=packed,
         padding_free=given["layout"] == "padding_free",

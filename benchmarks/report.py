@@ -83,8 +83,17 @@ def _details(found: Results) -> Iterator[str]:
         if case.peer is not None:
             tried = f", the fastest of {len(case.sweep)} settings" if case.sweep else ""
             whole = case.ratios["whole_run_tokens_per_second"].text(1, "×")
-            num_steps = len(case.rounds[0].ours.steps)
-            yield f"- {case.title}, TRL: {case.peer}{tried}. The whole run of {num_steps} steps, start and end included: {whole}."
+            yield (
+                f"- {case.title}, TRL: {case.peer}{tried}. Loss of the first and last step: {_losses(case)}. "
+                f"The whole run of {len(case.rounds[0].ours.steps)} steps, start and end included: {whole}."
+            )
+
+
+def _losses(case: CaseResult) -> str:
+    """`10.374 and 10.341 (Luthier 10.374 and 10.340)`, TRL's first."""
+    both = [[f"{side.steps[i].loss:.3f}" for i in (0, -1)] for side in (case.rounds[0].peer, case.rounds[0].ours) if side is not None]
+    theirs, mine = (" and ".join(words) for words in both)
+    return f"{theirs} (Luthier {mine})"
 
 
 def main(arguments: list[str]) -> None:

@@ -69,23 +69,17 @@ class LimitMeasurement(msgspec.Struct, frozen=True):
 
 
 class PeerSettings(msgspec.Struct, frozen=True):
-    """How TRL is set. `layout`: `padded`, `padding_free`, or `packed`; `rows_at_once`: per_device_train_batch_size, where not packed;
-    `sequences_per_step`: full-length sequences that a step's rows are packed into."""
+    """How TRL is set. `layout`: `padded`, `padding_free`, or `packed`; `rows_at_once`: of a forward, packed on average."""
 
     weights: str
     autocast: bool
     layout: str
-    rows_at_once: int = 1
-    sequences_per_step: int = 0
+    rows_at_once: int
 
     def __str__(self) -> str:
-        how = {
-            "padded": f"padded, {self.rows_at_once} at once",
-            "padding_free": f"padding-free, {self.rows_at_once} at once",
-            "packed": f"packed into {self.sequences_per_step} sequences a step",
-        }[self.layout]
+        how = {"padded": "padded", "padding_free": "padding-free", "packed": "packed"}[self.layout]
         kind = {"bfloat16": "bf16", "float32": "fp32"}[self.weights]
-        return f"{kind} weights{', bf16 autocast' if self.autocast else ''}, {how}"
+        return f"{kind} weights{', bf16 autocast' if self.autocast else ''}, {how}, {self.rows_at_once} at once"
 
 
 class SweepEntry(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from benchmarks import ours, peer, report, results, rows
 from benchmarks.cases import CASES, QUICK, Case, best
 from benchmarks.process import ROOT, CommandFailed, run
-from benchmarks.results import CaseResult, LimitMeasurement, Machine, PeerSettings, Results, Round, SweepEntry
+from benchmarks.results import CaseResult, LimitMeasurement, Machine, Measurement, PeerSettings, Results, Round, SweepEntry
 from benchmarks.shapes import SHAPES
 from luthier.batches.order import steps
 from luthier.cli._machine import read_memory, read_processor
@@ -32,6 +32,8 @@ CACHE = Path(os.environ.get("LUTHIER_BENCH_CACHE") or Path.home() / ".cache" / "
 SHARED = Path(os.environ.get("LUTHIER_SHARED") or ROOT.parent / "shared")
 SENTENCEPIECE = SHARED / "tokenizers" / "llama2-32k" / "tokenizer.model"
 REAL_VOCABULARY = 32_000
+SAME_LOSS = 2e-3
+"""Relative difference of first losses that the two sides' roundings explain, in bf16 too."""
 GSM8K = SHARED / "data" / "gsm8k" / "train.jsonl"
 
 
@@ -41,7 +43,7 @@ class Bench:
     def __init__(self, case: Case, options: argparse.Namespace) -> None:
         self.case, self.threads, self.rounds = case, options.threads, options.rounds
         self.with_peer: bool = options.peers
-        self.scratch = options.cache / "scratch"
+        self.scratch: Path = options.cache / "scratch"
         real, self.model = self._model(options.cache)
         self.peer_versions: dict[str, str] = {}
         self.rows_from, self.rows = self._rows(real)
@@ -78,16 +80,23 @@ class Bench:
         path.write_text("".join(lines[i] for i in order), encoding="utf-8")
         return path
 
-    def measure(self, sweep: tuple[SweepEntry, ...], settings: PeerSettings | None) -> CaseResult:
-        """All rounds, after the sweep where `settings` does not say what was best for TRL."""
+    def _sweep(self, keep: bool) -> tuple[SweepEntry, ...]:
+        """How TRL does with each of its settings, now or, to `keep`, the last time on this machine."""
+        known = self.scratch.parent / f"sweep-{self.case.name}.json"
+        if keep and known.is_file():
+            return msgspec.json.decode(known.read_bytes(), type=tuple[SweepEntry, ...])
+        found = peer.sweep(self.case, self.model, self._peer_rows(self.case.sweep_work.rows_per_step), self.threads, self.scratch)
+        known.write_bytes(msgspec.json.encode(found))
+        return found
+
+    def measure(self, keep_sweep: bool) -> CaseResult:
+        """The sweep, then all rounds."""
         case, work = self.case, self.case.work
         shape = SHAPES[case.shape]
-        print(
-            f"{case.title}: {self.rows_from} rows, {work.rows_per_step} a step, {work.num_steps} steps, {self.threads} threads", flush=True
-        )
-        if self.with_peer and settings is None:
-            sweep = peer.sweep(case, self.model, self._peer_rows(case.sweep_work.rows_per_step), self.threads, self.scratch)
-            settings = best(sweep)
+        amount = f"{work.rows_per_step} a step, {work.num_steps} steps, {self.threads} threads"
+        print(f"{case.title}: {self.rows_from} rows, {amount}", flush=True)
+        sweep = self._sweep(keep_sweep) if self.with_peer else ()
+        settings = best(sweep) if sweep else None
         given = ours.settings(case, work, self.threads)
         rounds = tuple(self._round(number, given, settings) for number in range(1, self.rounds + 1))
         return CaseResult(
@@ -114,6 +123,7 @@ class Bench:
             theirs, self.peer_versions = peer.measure(
                 self.model, self._peer_rows(work.rows_per_step), settings, work, self.threads, self.scratch
             )
+            refuse_different(mine, theirs, settings)
         measured = Round(mine, self._limit(), theirs)
         print(f"  round {number}  {report.one_line(measured)}", flush=True)
         return measured
@@ -124,6 +134,20 @@ class Bench:
         amount = ["--rows-per-step", work.rows_per_step, "--num-steps", work.num_steps, "--threads", self.threads]
         run([str(word) for word in (*command, *amount)], self.threads, self.scratch / "limit.log")
         return msgspec.json.decode(out.read_bytes(), type=LimitMeasurement)
+
+
+def refuse_different(mine: Measurement, theirs: Measurement, settings: PeerSettings) -> None:
+    """Stop where the two sides did not do the same work: a ratio would say nothing.
+
+    Unless TRL packs, which moves rows between steps, each step has the same tokens, and the first, from the same weights, the same loss.
+    """
+    tokens = [[step.tokens for step in side.steps] for side in (mine, theirs)]
+    losses = mine.steps[0].loss, theirs.steps[0].loss
+    if settings.layout != "packed" and (tokens[0] != tokens[1] or abs(losses[0] - losses[1]) > SAME_LOSS * losses[1]):
+        raise SystemExit(
+            f"Luthier and TRL ({settings}) did not do the same work. Tokens of each step: {tokens[0]} and {tokens[1]}; loss of the first: "
+            f"{losses[0]:.4f} and {losses[1]:.4f}. Look at how each renders the rows."
+        )
 
 
 def machine() -> Machine:
@@ -147,13 +171,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is measured (default 3)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each side (default: all cores)")
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=None, help="measure TRL, too (default: unless --quick)")
-    parser.add_argument("--keep-sweep", action="store_true", help="TRL's settings as the results file has them, where it does")
+    parser.add_argument("--keep-sweep", action="store_true", help="TRL's settings as the last sweep on this machine found them")
     parser.add_argument("--quick", action="store_true", help="a toy model, one round, no peer: does the benchmark work?")
-    parser.add_argument("--out", type=Path, default=results.FOLDER, help="the folder for results")
+    parser.add_argument("--out", type=Path, help="the folder for results (default: benchmarks/results; with --quick, beside the models)")
     parser.add_argument("--cache", type=Path, default=CACHE, help="the folder for models")
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.threads = 1, 1
+    options.out = options.out or (options.cache / "quick" if options.quick else results.FOLDER)
     options.peers = not options.quick if options.peers is None else options.peers
     return options
 
@@ -167,9 +192,8 @@ def main(arguments: list[str] | None = None) -> Path:
     if options.peers:
         peer.install()
     for case in [QUICK] if options.quick else [CASES[name] for name in options.cases]:
-        before = known.cases.get(case.name) if options.keep_sweep else None
         bench = Bench(case, options)
-        result = bench.measure(before.sweep if before else (), before.peer if before else None)
+        result = bench.measure(options.keep_sweep)
         mine = {name: version(name) for name in ("luthier", "torch", "transformers", "tokenizers")}
         versions = {**known.versions, "luthier": mine} | ({"trl": bench.peer_versions} if bench.peer_versions else {})
         known = Results(today, here, versions, commit(), {**known.cases, case.name: result})

@@ -9,6 +9,7 @@
 Importing this costs nothing: torch is loaded by the first call that needs it.
 """
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from luthier.recipes.run import Run
 
     __version__: str
+
+# In notebooks without ipywidgets tqdm complains when transformers imports it, about bars that are not shown.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = ["Run", "__version__", "resume", "train"]
 

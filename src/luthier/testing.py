@@ -7,7 +7,8 @@ Everything is made from a seed, on a CPU, in well under a second, without the ne
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,9 +101,24 @@ def toy_model(folder: Path, family: str = "llama", *, seed: int = 0, chat_templa
     """Save `build_model(family, …)` and the byte tokenizer into `folder`, as a Hub download would lie there. Returns `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     model = build_model(family, seed=seed, **settings)
-    model.save_pretrained(folder)
+    with _no_progress_bar():
+        model.save_pretrained(folder)
     save_byte_tokenizer(folder, chat_template, max_length=int(getattr(model.config, "max_position_embeddings", 512)))
     return folder
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """A toy is written before a bar could move."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def toy_conversations(number: int = 8) -> list[dict[str, Any]]:

@@ -13,7 +13,15 @@ from luthier.batches.plan import cut
 from luthier.batches.streams import build_stream
 from luthier.text.sequence import Sequence
 
-PACKINGS = [Packing(1), Packing(2), Packing(3), Packing(1, thresholds=(6,)), Packing(1, apart_beyond=6), Packing(2, (4, 8), 10)]
+PACKINGS = [
+    Packing(1),
+    Packing(2),
+    Packing(3),
+    Packing(1, thresholds=(6,)),
+    Packing(1, apart_beyond=6),
+    Packing(2, (4, 8), 10),
+    Packing(2, max_tokens=9),
+]
 
 
 def _row(*lengths: int, first: int = 0) -> Example:
@@ -32,7 +40,8 @@ def test_cutting(packing: Packing, rows: list[Example], budget: int) -> None:
             inside = [rows[i] for i in batch.index]
             computed = build_stream(inside, packing).num_tokens
             assert computed == batch.num_tokens
-            assert batch.over_budget == (computed > budget)
+            assert batch.over_budget == (computed > min(budget, packing.max_tokens or budget))
+            assert packing.max_tokens is None or computed <= packing.max_tokens or packing.apart(inside[0])
             assert len(inside) == 1 or not batch.over_budget
             assert len({packing.apart(row) for row in inside}) == 1
             if not packing.apart(inside[0]):
@@ -89,6 +98,8 @@ def test_a_pair_with_an_answer_on_each_side_is_computed_apart() -> None:
         (Packing(3), (10,), True),
         (Packing(1, apart_beyond=64), (64, 10), False),
         (Packing(1, apart_beyond=64), (65, 10), True),
+        (Packing(2, max_tokens=64), (32, 32), False),
+        (Packing(2, max_tokens=64), (32, 33), True),
         (Packing(1, thresholds=(16, 64)), (17, 64), False),
         (Packing(1, thresholds=(16, 64)), (16, 17), True),
     ],

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from benchmarks.process import CommandFailed, run
 from benchmarks.results import (
@@ -24,6 +25,7 @@ from benchmarks.results import (
 from benchmarks.shapes import SHAPES
 
 from benchmarks import cases, figure, limit, peer, report, results, rows
+from benchmarks import run as bench
 
 
 def measurement(seconds: float, gib: float = 1.0) -> Measurement:
@@ -75,6 +77,7 @@ def test_the_report_gives_medians_and_spread():
     assert "| 75 tokens/s | 17 tokens/s | **5.0× (4.0–6.0)** | 50% (50%–50%) |" in text
     assert "bf16 weights, bf16 autocast, padded, 4 at once" in text
     assert "Some CPU (R) 9000, 2 cores, 16 GiB" in text
+    assert "start and imports 1.0 s, step 1 3.0 s" in text
 
 
 def test_the_figure_is_drawn_with_and_without_a_peer(tmp_path: Path):
@@ -91,10 +94,22 @@ def test_the_best_settings_are_the_fastest_that_ran():
         cases.best(entries[2:])
 
 
+def test_sides_that_did_other_work_are_not_compared():
+    padded, packed = PeerSettings("bfloat16", False, "padded", 4), PeerSettings("bfloat16", False, "packed", 4)
+    mine, theirs = measurement(1.0), measurement(2.0)
+    fewer = msgspec.structs.replace(theirs, steps=(Step(99, 4.0, 3.0), *theirs.steps[1:]))
+    higher = msgspec.structs.replace(theirs, steps=(Step(100, 4.0, 3.1), *theirs.steps[1:]))
+    bench.refuse_different(mine, theirs, padded)
+    bench.refuse_different(mine, fewer, packed)
+    for other in (fewer, higher):
+        with pytest.raises(SystemExit, match="did not do the same work"):
+            bench.refuse_different(mine, other, padded)
+
+
 @pytest.mark.parametrize("case", cases.CASES.values(), ids=lambda case: case.name)
 def test_every_setting_of_the_peer_divides_the_rows_of_a_step(case: cases.Case):
     tried = [settings for kind in cases.kinds(case.dtype) for settings in [kind, *cases.layouts(kind)]]
-    assert [s for s in tried for work in (case.work, case.sweep_work) if s.layout != "packed" and work.rows_per_step % s.rows_at_once] == []
+    assert [s for s in tried for work in (case.work, case.sweep_work) if work.rows_per_step % s.rows_at_once] == []
 
 
 def test_torch_is_pinned_first_and_everything_is_pinned():

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.engine.fatal_calls import FatalCall
+from tests.engine.runs import end_of, start
 
 from luthier.engine import checkpoint
 from luthier.engine.checkpoint import Progress
 from luthier.engine.folder import RunFolder, mend, read_lines
-from tests.engine.fatal_calls import FatalCall
-from tests.engine.runs import end_of, start
 
 CPU = torch.device("cpu")
 

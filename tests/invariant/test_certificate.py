@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.models.families import ADAPTER, family, rows, with_full, with_lora
 
 from luthier.adapters import full, lora
 from luthier.adapters.routing import Routing
@@ -31,7 +32,6 @@ from luthier.recipes.train import train
 from luthier.spec.run import RunSpec
 from luthier.text import encoded
 from luthier.text.sequence import Sequence
-from tests.models.families import ADAPTER, family, rows, with_full, with_lora
 
 Patch = pytest.MonkeyPatch
 TOLERANCE = 1e-5

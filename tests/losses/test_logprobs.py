@@ -71,3 +71,17 @@ def test_no_rows_give_no_scores_and_a_zero_gradient() -> None:
     scores = linear_logprobs(hidden, torch.randn(11, 4), None, torch.zeros(0, dtype=torch.long))
     scores.logprobs.sum().backward()  # type: ignore[no-untyped-call]
     assert scores.logprobs.shape == (0,) and hidden.grad is not None and hidden.grad.shape == (0, 4)
+
+
+def test_an_answer_that_is_nearly_sure_keeps_its_digits() -> None:
+    """Logits of 32 and 23, so 1 - p is about 1e-4. A normalizer near 32 in fp32 is known to 4e-6, which would be 4 % of that."""
+    hidden, weight = torch.full((1, 1), 32.0), torch.tensor([[1.0], [0.71875]])
+    exact = _gradient(hidden.double(), weight.double())
+    assert float(_gradient(hidden, weight)) == pytest.approx(float(exact), rel=1e-3)
+
+
+def _gradient(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    hidden = hidden.clone().requires_grad_(True)
+    linear_logprobs(hidden, weight, None, torch.tensor([0])).logprobs.sum().backward()
+    assert hidden.grad is not None
+    return hidden.grad

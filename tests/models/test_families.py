@@ -22,6 +22,7 @@ from tests.models.families import (
 )
 
 from luthier.adapters.routing import Routing, routed
+from luthier.batches.examples import Example
 from luthier.batches.packing import Packing
 from luthier.batches.streams import build_stream
 from luthier.models import probe as probing
@@ -56,6 +57,25 @@ def test_gradients_equal_those_of_one_row_at_a_time(name: str, tuning: str) -> N
     assert sums.loss == pytest.approx(loss, rel=1e-5)
     assert difference(ours, theirs) < TOLERANCE
     assert worst_weight(ours, theirs) < 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["Gemma3", "GPT-Neo", "Bloom"])
+def test_the_token_budget_changes_no_gradient(name: str) -> None:
+    """Pairs, two of whose answers share a prompt: all in as few streams as may be, in two, and a pair a stream."""
+    model = family(name, max_position_embeddings=512)
+    found = probe(model)
+    root, learning = Root(model, found.packing, found.head), with_full(model)
+    singles = rows((71, 53, 45, 66), alone=(60, 9))
+    examples = [Example(singles[i].sequences + singles[i + 1].sequences) for i in (0, 2, 4)]
+    gradients = {}
+    for budget in (10_000, 190, 1):
+        streams = fast(root, None, examples, learning, budget).num_streams
+        gradients[streams] = gradient(learning)
+    assert len(gradients) >= 2 and max(gradients) == 3
+    for g in gradients.values():
+        assert difference(g, gradients[3]) < 1e-6
+    one_by_one(model, examples, learning)
+    assert difference(gradients[3], gradient(learning)) < TOLERANCE
 
 
 FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -192,6 +212,20 @@ def test_the_probe_says_where_positions_change() -> None:
     assert probe(_longrope()).packing == Packing(1, thresholds=(64,))
     assert probe(_dynamic()).packing == Packing(1, apart_beyond=64)
     assert probe(family("Llama")).packing == Packing(1)
+
+
+def test_a_model_with_a_mask_of_its_context_gets_no_longer_stream() -> None:
+    """GPT-Neo holds one of 128 x 128: rows of 71 + 53, 71 + 70, and a pair of 60 + 71 in turns of one forward each."""
+    model = family("GPT-Neo")
+    found = probe(model)
+    assert found.packing == Packing(2, max_tokens=128)
+    singles = rows((71, 53, 70), alone=(60, 71))
+    examples = [*singles[:3], Example(singles[3].sequences + singles[4].sequences)]
+    learning = with_full(model)
+    sums = fast(Root(model, found.packing, found.head), None, examples, learning, 10_000)
+    ours = gradient(learning)
+    one_by_one(model, examples, learning)
+    assert sums.num_streams == 3 and difference(ours, gradient(learning)) < TOLERANCE
 
 
 def test_the_probe_leaves_the_model_as_it_was() -> None:

@@ -83,7 +83,7 @@ def test_another_template_than_in_training_is_refused(copied: Path, tmp_path: Pa
     other = tmp_path / "other.jinja"
     other.write_text(CHAT_TEMPLATE.replace("<|user|>", "<|system|>").replace("tools: ", "tools available: "), encoding="utf-8")
     set_in_run_file(copied, "chat_template: null", f"chat_template: {other}")
-    with pytest.raises(RunError, match=r"trained with another template .* other\.jinja changed since"):
+    with pytest.raises(RunError, match=r"trained with another template than[^\n]*other\.jinja changed since"):
         open_assistant(str(copied))
 
 
@@ -135,7 +135,7 @@ def test_a_damaged_adapter_is_named(copied: Path):
 
 
 def test_a_conversation_that_fills_the_context_is_a_sentence(assistant: Assistant):
-    with pytest.raises(SettingsError, match=r"has \d+ tokens and the model's context is 512: there is no room"):
+    with pytest.raises(SettingsError, match=r"has 1,004 tokens and the model's context is 512: there is no room"):
         assistant.answer([Message("user", "long " * 200)], SHORT)
 
 

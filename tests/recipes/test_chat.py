@@ -37,7 +37,7 @@ def test_again_replaces_the_last_answer(chat: Chat):
     session(chat, "Count from 1.")
     first = chat.messages[1].content
     session(chat, "/again")
-    assert [m.content for m in chat.messages][0] == "Count from 1."
+    assert chat.messages[0].content == "Count from 1."
     assert len(chat.messages) == 2
     assert chat.messages[1].content != first
 

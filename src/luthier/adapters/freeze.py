@@ -46,8 +46,10 @@ def attach(model: Any, config: Config, name: str, generator: torch.Generator, he
     if config.last_layers:
         blocked = {key: _block(key, path) for key in parameters}
         learning |= {key for key, block in blocked.items() if block is not None and block >= first}
-        # What is one-dimensional and outside the layers, but not about embeddings, is the norm after the last layer.
-        learning |= {key for key, block in blocked.items() if block is None and parameters[key].ndim == 1 and "embed" not in key}
+        # What is one-dimensional and outside the layers, but of neither embeddings nor head, is the norm after the last layer.
+        of_head = {id(p) for p in head.parameters()} if head is not None else set()
+        outside = {key for key, block in blocked.items() if block is None and id(parameters[key]) not in of_head}
+        learning |= {key for key in outside if parameters[key].ndim == 1 and "embed" not in key}
     for pattern in config.patterns:
         matched = {key for key in parameters if re.search(pattern, key)}
         if not matched:

@@ -77,12 +77,14 @@ class LoraLayer(nn.Module):
     @property
     def bias(self) -> Tensor | None:
         """The base layer's; some models read it off the layer."""
-        bias: Tensor | None = self.base_layer.bias
+        bias = self.base_layer.bias
+        assert bias is None or isinstance(bias, Tensor)
         return bias
 
     def delta(self, name: str) -> Tensor:
         """s B A in fp32, (out, in)."""
-        return (self.lora_B[name].float() @ self.lora_A[name].float()) * self.shapes[name].scaling
+        product: Tensor = self.lora_B[name].float() @ self.lora_A[name].float()
+        return product * self.shapes[name].scaling
 
     def forward(self, x: Tensor) -> Tensor:
         routing = current()
@@ -98,7 +100,9 @@ class LoraLayer(nn.Module):
         """`y` with the product of `name` added at some positions. Mixtures of experts flatten x, so positions are counted in rows."""
         rows = x.reshape(-1, x.shape[-1])
         if rows.shape[0] != num_positions:
-            raise TypeError(f"a layer computes {rows.shape[0]} rows of a stream of {num_positions}: it can't have an adapter for each segment")
+            raise TypeError(
+                f"a layer computes {rows.shape[0]} rows of a stream of {num_positions}: it can't have an adapter for each segment"
+            )
         product = self._product(rows.index_select(0, positions), name)
         return y.reshape(-1, y.shape[-1]).index_add(0, positions, product).view(y.shape)
 
@@ -106,10 +110,9 @@ class LoraLayer(nn.Module):
         if self.training and self.shapes[name].dropout:
             y: Tensor = self.base_layer(x)
             return y + self._product(x, name)
-        bias = self.base_layer.bias
-        scaling = self.shapes[name].scaling
         rows = x.reshape(-1, x.shape[-1])
-        result: Tensor = _Product.apply(rows, self.weight, bias, self.lora_A[name], self.lora_B[name], scaling)
+        apply: Any = _Product.apply
+        result: Tensor = apply(rows, self.weight, self.bias, self.lora_A[name], self.lora_B[name], self.shapes[name].scaling)
         return result.view(*x.shape[:-1], -1)
 
     def _product(self, x: Tensor, name: str) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Routing:
-    """`whole`: the adapter of every position (None: the base alone). Or `parts`: adapter → positions (n,) of `num_positions` it computes."""
+    """`whole`: the adapter of every position (None: the base alone). Or `parts`: adapter → those of `num_positions` it computes, (n,)."""
 
     whole: str | None = None
     parts: tuple[tuple[str, Tensor], ...] = ()

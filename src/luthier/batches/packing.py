@@ -10,12 +10,14 @@ class Packing:
     """`tier` 1: streams with shared beginnings; 2: streams without; 3: one sequence a forward.
 
     `thresholds`: lengths at which the model computes positions another way (longrope): sequences on different sides never share a
-    stream. `apart_beyond`: longer sequences go alone (dynamic RoPE, where every length has positions of its own).
+    stream. `apart_beyond`: longer sequences go alone (dynamic RoPE, where every length has positions of its own). `max_tokens`: of one
+    forward, where the model's own attention holds a mask of the size of its context (GPT-Neo).
     """
 
     tier: int = 1
     thresholds: tuple[int, ...] = ()
     apart_beyond: int | None = None
+    max_tokens: int | None = None
 
     def side(self, length: int) -> int:
         """How many thresholds a sequence of `length` tokens is beyond."""
@@ -24,6 +26,8 @@ class Packing:
     def apart(self, example: Example) -> bool:
         """Whether each of the example's sequences needs a forward of its own."""
         if self.tier == 3 or (self.apart_beyond is not None and example.longest > self.apart_beyond):
+            return True
+        if self.max_tokens is not None and example.num_tokens > self.max_tokens:
             return True
         return len({self.side(len(s)) for s in example.sequences}) > 1
 

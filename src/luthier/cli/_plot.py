@@ -35,7 +35,9 @@ def plot(lines: Sequence[Line], width: int = 64, height: int = 12, x_name: str =
         for column, row in _joined(rows)[:: 3 if line.dotted else 1]:
             bits, _ = cells.get((column // 2, row // 4), (0, ""))
             cells[column // 2, row // 4] = bits | DOTS[column % 2][row % 4], line.style
-    labels = {0: high, height // 2: high - down * (4 * (height // 2) + 1.5) / (4 * height - 1), height - 1: low}
+    labels = {0: high}
+    if high > low:
+        labels |= {height // 2: high - down * (4 * (height // 2) + 1.5) / (4 * height - 1), height - 1: low}
     margin = max(len(_number(value)) for value in labels.values())
     drawn = [_row(cells, row, width, margin, labels.get(row)) for row in range(height)]
     left, right = _number(first), f"{_number(last)} {x_name}"

@@ -5,7 +5,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from luthier.recipes import figures
+from luthier.recipes import quantities
 from luthier.recipes.page import FILE, Results
 
 
@@ -45,7 +45,7 @@ def _before_and_after(results: Results) -> Table:
     table.add_column("before", justify="right")
     table.add_column("after", justify="right")
     for name, before, after in results.headlines:
-        table.add_row(figures.words(name), figures.metric(name, before), f"[bold]{figures.metric(name, after)}[/bold]")
+        table.add_row(quantities.words(name), quantities.metric(name, before), f"[bold]{quantities.metric(name, after)}[/bold]")
     return table
 
 
@@ -54,13 +54,14 @@ def _facts(results: Results) -> Table:
     table.add_row("[dim]status[/dim]", record["status"])
     if results.certificate:
         worst = results.worst_difference
-        exact = "" if worst is None else f", exact to {figures.one_part_in(worst)}"
-        checks = f"checked {len(results.certificate)} times{exact}"
+        exact = "" if worst is None else f", exact to {quantities.one_part_in(worst)}"
+        times = len(results.certificate)
+        checks = f"checked {times} times{exact}" if times > 1 else f"checked once{exact}"
         table.add_row("[dim]certificate[/dim]", f"[green]passed[/green], {checks}" if results.certified else "[red]FAILED[/red]")
     speed = f", {record['tokens_per_second']:,.0f} tokens/s" if record["tokens_per_second"] else ""
-    table.add_row("[dim]time[/dim]", f"{figures.duration(record['seconds'])}{speed}")
-    table.add_row("[dim]memory[/dim]", f"{figures.memory(record['peak_memory_bytes'])} at the peak")
-    table.add_row("[dim]energy[/dim]", f"{figures.energy(record['energy_wh_estimated'])} (an estimate)")
+    table.add_row("[dim]time[/dim]", f"{quantities.duration(record['seconds'])}{speed}")
+    table.add_row("[dim]memory[/dim]", f"{quantities.memory(record['peak_memory_bytes'])} at the peak")
+    table.add_row("[dim]energy[/dim]", f"{quantities.energy(record['energy_wh_estimated'])} (an estimate)")
     return table
 
 

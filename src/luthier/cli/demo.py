@@ -1,4 +1,4 @@
-"""Tune the bundled model on bundled demonstrations and show what changed: about two minutes, no network."""
+"""Tune the bundled model on bundled data and show what changed: two minutes, no network."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ def command(
     out: Annotated[str | None, typer.Option("--out", "-o", help="The run's folder. Default: runs/demo-<date>.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")] = False,
 ) -> None:
-    """Tune the bundled model on bundled demonstrations and show what changed: about two minutes, no network.
+    """Tune the bundled model on bundled data and show what changed: two minutes, no network.
 
     A small model that comes with Luthier learns to answer as the support of a lender does. The run's folder then holds a page of results,
     index.html: held-out loss and accuracy before and after, three questions answered by both models, the certificate, time, memory, energy.

@@ -31,11 +31,11 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from luthier.cli._console import duration
     from luthier.data.prompts import read_prompts
     from luthier.errors import RunError
     from luthier.recipes.assistant import Answer, Sampling, open_assistant
     from luthier.recipes.generate import generate
+    from luthier.recipes.quantities import duration
 
     if out.exists():  # said before a model is loaded
         raise RunError(f"{out} is there already, and nothing is written over. Choose another name with `--out`.")

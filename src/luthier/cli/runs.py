@@ -32,7 +32,7 @@ def command(context: typer.Context, as_json: Json = False) -> None:
 @app.command("list")
 def list_(folder: Annotated[Path, typer.Argument(help="Where the runs lie.")] = Path("runs"), as_json: Json = False) -> None:
     """One line a run, the newest last."""
-    from luthier.cli._console import duration
+    from luthier.recipes.quantities import duration
     from luthier.recipes.runs import list_runs
 
     missing = folder == Path("runs") and not folder.is_dir()  # nothing was made here yet, which is no mistake

@@ -16,9 +16,10 @@ def command(
     out: Annotated[str | None, typer.Option("--out", "-o", help="The run's folder. Default: runs/<date>-<method>-<data>.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a progress bar.")] = False,
 ) -> None:
-    from luthier.cli._console import show_run
-    from luthier.recipes.train import train
     from luthier.spec.load import load_request
 
     spec = load_request(method, settings or [], model=model, data=data or None, validation=validation or None, out=out)
+    from luthier.cli._console import show_run  # torch comes with these: what is wrong with the settings is said before
+    from luthier.recipes.train import train
+
     show_run(lambda reporter: train(spec, reporter), as_json)

@@ -67,13 +67,17 @@ class RunFolder:
                 ) from None
             yield
 
-    def refuse_foreign(self) -> None:
-        """A new run only goes into an empty folder.
+    def refuse_taken(self) -> None:
+        """A new run only goes into an empty folder, or into none yet.
 
         Raises:
             RunError: naming what is there.
         """
-        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in BEFORE_A_RUN)
+        if self.is_run:
+            raise RunError(f"{self.path} already holds a run. Choose another folder, or go on with `luthier resume {self.path}`.")
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file. Choose a folder with `out=…`; nothing was written over.")
+        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in BEFORE_A_RUN) if self.path.is_dir() else []
         if foreign:
             raise RunError(
                 f"{self.path} is not empty (it holds {foreign[0]}). Choose another folder with `out=…`; nothing was written over."

@@ -61,7 +61,7 @@ def accumulate(
         terms = {name: per_row.sum() / totals[name] for name, per_row in raw.items()}
         counted = [coefficients.get(name, 1.0) * value for name, value in terms.items() if coefficients.get(name, 1.0)]
         loss = torch.stack(counted).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         sums.loss += float(loss.detach())
         for name, value in terms.items():
             sums.terms[name] = sums.terms.get(name, 0.0) + float(value.detach())
@@ -69,6 +69,6 @@ def accumulate(
         sums.num_streams += 1
         sums.num_over_budget += micro.over_budget
     weights = method.weights(lot)[first_term]
-    if (numbers := datasets.unique().tolist()) != [0]:
-        sums.by_dataset = {n: float(losses[datasets == n].sum() / weights[datasets == n].sum()) for n in numbers}
+    if len(method.order.weights) > 1:
+        sums.by_dataset = {n: float(losses[datasets == n].sum() / weights[datasets == n].sum()) for n in datasets.unique().tolist()}
     return sums

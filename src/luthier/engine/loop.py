@@ -201,7 +201,7 @@ class Loop:
                 f"Step {step}: the loss is {sums.loss:g} and the gradient's norm {norm:g}. The weights are as they were before this step. "
                 f"Try a lower `optimizer.learning_rate` (now {self.rate:g}), or `train.dtype=float32`."
             )
-        if norm == 0 and self.progress.step == 0:
+        if norm == 0 and step == 1 and not self.method.on_policy:  # rewards may all be equal in a first lot
             raise TrainingFailed("Step 1: every gradient is zero, so nothing would be learned. Check `adapter` and the rows' weights.")
         return norm
 

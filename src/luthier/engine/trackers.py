@@ -40,11 +40,11 @@ class TensorBoard(Silent):
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self.writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self.writer.add_scalar(name, value, step)
 
     def step(self, metrics: dict[str, float], seconds_left: float) -> None:
         self._write(int(metrics["step"]), _numbers(metrics, "train"))
@@ -53,7 +53,7 @@ class TensorBoard(Silent):
         self._write(step, _numbers(metrics, "validation"))
 
     def ended(self, status: str) -> None:
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()
 
 
 class WeightsAndBiases(Silent):
@@ -62,7 +62,9 @@ class WeightsAndBiases(Silent):
     def __init__(self, folder: Path) -> None:
         import wandb
 
-        self.run: Any = wandb.init(mode="offline", dir=str(folder), project="luthier", name=folder.name, settings=wandb.Settings(silent=True))
+        self.run: Any = wandb.init(
+            mode="offline", dir=str(folder), project="luthier", name=folder.name, settings=wandb.Settings(silent=True)
+        )
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
 

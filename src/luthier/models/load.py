@@ -148,14 +148,13 @@ def _set_dropout(config: PretrainedConfig, share: float, folder: Path) -> None:
         raise ModelError(f"{folder}: `train.dropout` is {share:g}, but this model has no dropout. Remove it, or use `adapter.dropout`.")
 
 
-def check_vocabulary(model: PreTrainedModel, vocabulary: int, folder: Path) -> None:
+def check_vocabulary(config: PretrainedConfig, vocabulary: int, folder: Path) -> None:
     """Every id the tokenizer can give has an embedding.
 
     Raises:
         ModelError: the tokenizer is larger.
     """
-    weight: Any = model.get_input_embeddings().weight
-    rows = int(weight.shape[0])
+    rows = int(config.get_text_config().vocab_size)
     if vocabulary > rows:
         raise ModelError(
             f"{folder}: the tokenizer has ids up to {vocabulary - 1}, the model only {rows} embeddings. They do not belong together: "

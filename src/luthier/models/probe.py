@@ -55,7 +55,9 @@ def probe(model: PreTrainedModel) -> Probed:
         if isinstance(difference, float) and difference <= TOLERANCE:
             tier = candidate
             break
-    return Probed(Packing(tier, thresholds, apart_beyond), detect_head(small, rows[0].sequences[0].ids), "; ".join(findings))
+    # Above tier 1 the model's own attention runs, which may hold a mask of the size of its context.
+    max_tokens = getattr(model.config.get_text_config(), "max_position_embeddings", None) if tier == 2 else None
+    return Probed(Packing(tier, thresholds, apart_beyond, max_tokens), detect_head(small, rows[0].sequences[0].ids), "; ".join(findings))
 
 
 def position_regimes(config: PreTrainedConfig) -> tuple[tuple[int, ...], int | None]:
@@ -93,7 +95,9 @@ def probe_copy(model: PreTrainedModel) -> PreTrainedModel:
         _shrink(text)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        small = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=model.config._attn_implementation)
+        small: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=model.config._attn_implementation
+        )
     if own_weights:
         mine = model.state_dict()
         small.load_state_dict({name: mine[name].float() for name in small.state_dict()})
@@ -107,7 +111,8 @@ def _layers_needed(text: PreTrainedConfig) -> int:
     types = getattr(text, "layer_types", None)
     if not types:
         return min(total, 4)
-    return min(total, max(2, 1 + max(types.index(kind) for kind in set(types))))
+    last_new: int = max(types.index(kind) for kind in set(types))
+    return min(total, max(2, 1 + last_new))
 
 
 def _shrink(text: PreTrainedConfig) -> None:

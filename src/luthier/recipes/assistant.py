@@ -256,7 +256,7 @@ def load_weights(model: PreTrainedModel, weights: Path, whole: bool, on_base: bo
 def _assistant(
     name: str, model: PreTrainedModel, adapter: str | None, renderer: Renderer, folder: Path, notes: tuple[str, ...] = ()
 ) -> Assistant:
-    models.check_vocabulary(model, renderer.tokenizer.vocab_size, folder)
+    models.check_vocabulary(model.config, renderer.tokenizer.vocab_size, folder)
     root = Root(model.eval(), Packing(3), None)  # answers are drawn with the model's own attention, so packing need not be probed
     root.stop_ids = renderer.stops
     return Assistant(name, root, adapter, renderer, context_length(model.config), notes)

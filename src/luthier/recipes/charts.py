@@ -76,16 +76,17 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _axes(place: _Placement, x_ticks: Sequence[float], y_ticks: Sequence[float], as_share: bool) -> list[str]:
-    parts = []
-    for y in y_ticks:
-        at = f"{place.y(y):.1f}"
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{at}" dy="0.35em" text-anchor="end">{_number(y, y_ticks, as_share)}</text>')
-    for x in x_ticks:
-        parts.append(
+    return [
+        *(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{place.y(y):.1f}" y2="{place.y(y):.1f}"/>'
+            f'<text class="tick" x="{LEFT - 8}" y="{place.y(y):.1f}" dy="0.35em" text-anchor="end">{_number(y, y_ticks, as_share)}</text>'
+            for y in y_ticks
+        ),
+        *(
             f'<text class="tick" x="{place.x(x):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_number(x, x_ticks, False)}</text>'
-        )
-    return parts
+            for x in x_ticks
+        ),
+    ]
 
 
 def _number(value: float, among: Sequence[float], as_share: bool) -> str:

@@ -1,4 +1,4 @@
-"""The page of results: one self-contained HTML file that shows what a run's record, metrics and answers say, and computes nothing itself."""
+"""The page of results: one HTML file that shows what a run's record, metrics and answers say. It needs nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from luthier.engine.folder import RunFolder, read_lines, write_atomic
-from luthier.recipes import figures
+from luthier.recipes import quantities
 from luthier.recipes.charts import Line, line_chart, smooth
 
 FILE = "index.html"
@@ -125,7 +125,7 @@ class Results:
     def counts(self) -> list[tuple[str, int, int]]:
         """(what, in training, in validation) of all that was counted: rows, tokens, and what was left out."""
         train, validation = self.record["data"]["train_counts"], self.record["data"]["validation_counts"]
-        return [(COUNTED.get(name, figures.words(name)), train[name], validation.get(name, 0)) for name in train]
+        return [(COUNTED.get(name, quantities.words(name)), train[name], validation.get(name, 0)) for name in train]
 
     @property
     def places(self) -> list[tuple[str, str]]:
@@ -146,7 +146,7 @@ class Results:
         for name in dict.fromkeys(key for line in self.validations for key in line):
             if name not in ("step", "kind", "loss") and "/" not in name:
                 held_out = Line("held-out rows", _points(self.validations, name), "held-out", dots=True)
-                charts.append(_chart(figures.words(name).capitalize(), [held_out], share=figures.is_share(name)))
+                charts.append(_chart(quantities.words(name).capitalize(), [held_out], share=quantities.is_share(name)))
         return [chart for chart in charts if chart[1]]
 
     def _loss_lines(self) -> list[Line]:
@@ -179,7 +179,12 @@ def render(path: str | Path) -> str:
     )
     environment.filters["basename"] = lambda file: Path(file).name
     return environment.get_template("run.html.jinja").render(
-        results=results, record=results.record, figures=figures, tiers=TIERS, max_notes=MAX_NOTES, folder=results.folder.path.resolve()
+        results=results,
+        record=results.record,
+        quantities=quantities,
+        tiers=TIERS,
+        max_notes=MAX_NOTES,
+        folder=results.folder.path.resolve(),
     )
 
 

@@ -43,6 +43,7 @@ def prepare(
     model_folder = models.model_folder(spec.model)
     renderer = Renderer.load(model_folder, spec.model.chat_template, now=started)
     config = models.load_config(model_folder)
+    models.check_vocabulary(config, renderer.tokenizer.vocab_size, model_folder)
     examples = read_examples(spec, parts.method, renderer, _max_length(spec, config), say)
     device = devices.default_device()
     text = config.get_text_config()
@@ -50,7 +51,6 @@ def prepare(
     dtype = dtype or devices.choose_dtype(spec.train.dtype, text.hidden_size, inner, device)
     say(f"Loading {spec.model.path} in {str(dtype.dtype).removeprefix('torch.')}")
     model = models.load_model(model_folder, dtype.dtype, device, spec.train.dropout)
-    models.check_vocabulary(model, renderer.tokenizer.vocab_size, model_folder)
     probed = probe(model)
     adapter = parts.adapter
     generator = torch_generator(spec.train.seed, "adapter")

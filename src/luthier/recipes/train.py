@@ -37,10 +37,9 @@ def train(spec: RunSpec, reporter: Reporter | None = None, now: datetime | None 
     require(spec.report)
     folder = RunFolder(_new_folder(spec, started))
     made = not folder.path.exists()
+    folder.refuse_taken()
     with folder.locked():
-        if folder.is_run:
-            raise RunError(f"{folder.path} already holds a run. Choose another folder, or go on with `luthier resume {folder.path}`.")
-        folder.refuse_foreign()
+        folder.refuse_taken()  # by a run that began just now
         effective = spec.model_copy(update={"out": str(folder.path)})
         try:
             setup = prepare(effective, folder, (reporter or Silent()).event, started)
@@ -101,6 +100,12 @@ def prepare_again(run: RunFolder, into: RunFolder, say: Callable[[str], None], *
     return prepare(spec, into, say, datetime.fromisoformat(start["started"]), dtype)
 
 
+def _validation_of_result(validations: list[dict[str, Any]], progress: checkpoint.Progress) -> dict[str, Any] | None:
+    """That of the weights which the run leaves: the last, or the best where it stopped early and took those back."""
+    wanted = progress.best_step if progress.stopped_early else None
+    return next((v for v in reversed(validations) if wanted is None or v["step"] == wanted), None)
+
+
 def _new_folder(spec: RunSpec, started: datetime) -> Path:
     if spec.out is not None:
         return Path(spec.out)
@@ -158,7 +163,7 @@ def _record(setup: Setup, outcome: Outcome, began: float, reload_difference: flo
         "certificate_tolerance": setup.spec.certificate.tolerance,
         "evaluation": {
             "before": validations[0] if validations else None,
-            "after": validations[-1] if validations else None,
+            "after": _validation_of_result(validations, progress),
             "best_step": progress.best_step,
             "best_loss": progress.best_loss,
         },

@@ -56,7 +56,7 @@ class PPO(Method[Config, State]):
         return Lot(rows, {}, {"old": old, "advantage": advantages, "return": advantages + values})
 
     def weights(self, lot: Lot) -> dict[str, Tensor]:
-        return {name: lot.token_weight for name in ("policy", "entropy", "off")} | {"value": 2 * lot.token_weight}
+        return dict.fromkeys(("policy", "entropy", "off"), lot.token_weight) | {"value": 2 * lot.token_weight}
 
     def coefficients(self) -> dict[str, float]:
         return {"entropy": -0.01, "off": 0.0}

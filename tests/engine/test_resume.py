@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-import torch
 from tests.engine.fatal_calls import FatalCall
 from tests.engine.runs import end_of, killed_after, spec_of, start, steps_of, two_sets, weights_of
 
 from luthier.engine.folder import RunFolder, read_lines
+from luthier.engine.loop import Loop
 from luthier.engine.report import Silent
 from luthier.errors import RunError
 from luthier.recipes.run import Run
@@ -163,6 +163,15 @@ def test_the_newest_checkpoint_is_damaged(finished: Run, tmp_path: Path):
     assert "going on after step 2" in said
 
 
+def test_killed_after_the_checkpoint_before_the_first_step(unbroken: Unbroken, tmp_path: Path):
+    """What was validated and certified before training is not done, or counted, twice."""
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_steps", lambda loop: "paused")
+        train(unbroken.spec(folder))
+    unbroken.assert_equal(resume(folder))
+
+
 def test_torn_last_lines_are_repaired(finished: Run, tmp_path: Path):
     folder = unfinished(finished, tmp_path / "run", last_step=4)
     for name in ("metrics.jsonl", "events.jsonl"):
@@ -233,20 +242,19 @@ def test_data_that_changed_since_is_refused(finished: Run, toy_rows: Path, tmp_p
 
 
 def test_another_number_of_threads_is_announced_and_recorded(finished: Run, tmp_path: Path):
+    """The run says of itself that it began with one thread more than there are here."""
     folder = unfinished(finished, tmp_path / "run", last_step=2)
+    begun = json.loads((folder / "start.json").read_text(encoding="utf-8"))
+    here = begun["machine"]["threads"]
+    (folder / "start.json").write_text(json.dumps({**begun, "machine": {**begun["machine"], "threads": here + 1}}), encoding="utf-8")
     said: list[str] = []
 
     class Listener(Silent):
         def event(self, message: str) -> None:
             said.append(message)
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(before + 1)
-    try:
-        record = resume(folder, Listener()).record
-    finally:
-        torch.set_num_threads(before)
+    record = resume(folder, Listener()).record
     assert any("it goes on, but not bit for bit" in message for message in said)
     assert record["status"] == "succeeded"
     assert record["bit_exact"] is False
-    assert f"threads: {before} → {before + 1}" in record["not_bit_exact_because"][0]
+    assert f"threads: {here + 1} → {here}" in record["not_bit_exact_because"][0]

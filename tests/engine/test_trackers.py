@@ -60,7 +60,7 @@ def _parsed(messages: Any, data: bytes) -> Any:
 
 
 def _records(log: bytes) -> Iterator[bytes]:
-    """The records of a W&B transaction log: after 7 bytes, LevelDB's log format (blocks of 32 KiB; crc, length and kind before each part)."""
+    """The records of a W&B transaction log: after 7 bytes LevelDB's log format (blocks of 32 KiB; crc, length and kind precede a part)."""
     at, parts = 7, b""
     while at + 7 <= len(log):
         if 32768 - at % 32768 < 7:  # too little room for a header: the rest of the block is padding
@@ -79,4 +79,3 @@ def test_a_tool_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SettingsError, match=r"`report.wandb` needs the package wandb.*pip install"):
         require(ReportSpec(wandb=True))
     require(ReportSpec())
-

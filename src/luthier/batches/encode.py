@@ -31,12 +31,20 @@ class Encoded:
 TooLong = Literal["refuse", "drop", "cut"]
 
 
-def encode(rows: Iterable[Row], renderer: Renderer, everything: bool, max_length: int, too_long: TooLong, dataset: int = 0) -> Encoded:
+def encode(
+    rows: Iterable[Row],
+    renderer: Renderer,
+    everything: bool,
+    max_length: int,
+    too_long: TooLong,
+    dataset: int = 0,
+    count_bytes: bool = False,
+) -> Encoded:
     """Examples of at most `max_length` tokens.
 
     Args:
         everything: score every token, not only the assistant's; documents over the length are then cut into pieces that all stay.
-        too_long: what to do with a longer row otherwise.
+        too_long: what to do with a longer row otherwise. count_bytes: say how much text the scored tokens spell.
     Raises:
         DataError: a row that is too long, naming it and what to set.
     """
@@ -45,11 +53,16 @@ def encode(rows: Iterable[Row], renderer: Renderer, everything: bool, max_length
         for sequence in _sequences(row, renderer, everything, encoded):
             for piece in _fit(sequence, row, everything, max_length, too_long, encoded):
                 if piece.num_trained:
-                    encoded.examples.append(Example((piece,), dataset, str(row.origin)))
+                    num_bytes = _num_bytes(piece, renderer) if count_bytes else 0
+                    encoded.examples.append(Example((piece,), dataset, str(row.origin), num_bytes))
                 else:
                     encoded.num_dropped += 1
                     encoded.notes.append(f"{row.origin}: no token of this row is learned; it was left out.")
     return encoded
+
+
+def _num_bytes(sequence: Sequence, renderer: Renderer) -> int:
+    return len(renderer.tokenizer.decode(sequence.ids[sequence.weights != 0], skip_special=True).encode())
 
 
 def _sequences(row: Row, renderer: Renderer, everything: bool, encoded: Encoded) -> list[Sequence]:

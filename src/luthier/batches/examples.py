@@ -17,6 +17,8 @@ class Example:
     sequences: tuple[Sequence, ...]
     dataset: int = 0
     origin: str = ""
+    num_bytes: int = 0
+    """UTF-8 bytes that the scored tokens spell; counted for validation, 0 elsewhere."""
 
     @property
     def prompt(self) -> np.ndarray:

@@ -100,7 +100,7 @@ class Loop:
         self.reporter.started(self.setup.description, self.total, self.progress.step)
         self.root.train()
         with EnergyMeter() as energy:
-            if self.progress.step == 0:
+            if self.finished_step is None:
                 self._certify()
                 self._validate()
                 self._save()

@@ -1,5 +1,6 @@
 """Validation: what the method measures, averaged over rows it never trains on, without a gradient and without a logits blow-up."""
 
+import math
 from collections.abc import Sequence as Seq
 
 import torch
@@ -16,7 +17,10 @@ from luthier.spec.base import Spec
 def measure(
     method: Method[Spec, Spec], lot: Lot, token_budget: int, packing: Packing, device: torch.device, model: torch.nn.Module
 ) -> dict[str, float]:
-    """Name → average over all rows of `lot`, in evaluation mode. `loss` is the sum of the terms times their coefficients."""
+    """Name → average over all rows of `lot`, in evaluation mode. `loss` is the sum of the terms times their coefficients.
+
+    Where rows say how many bytes of text their scored tokens spell, `bits_per_byte` is the same loss, comparable between tokenizers.
+    """
     totals: dict[str, float] = {}
     counts: dict[str, float] = {}
     training = model.training
@@ -31,6 +35,9 @@ def measure(
     finally:
         model.train(training)
     averages = {name: total / counts[name] for name, total in totals.items() if counts[name]}
+    num_bytes, num_scored = sum(e.num_bytes for e in lot.examples), sum(e.num_trained for e in lot.examples)
+    if num_bytes and counts.get("loss") == num_scored:  # with other weights the loss is not that of the text
+        averages["bits_per_byte"] = totals["loss"] / math.log(2) / num_bytes
     if "loss" in averages:
         return averages
     coefficients, terms = method.coefficients(), method.weights(lot)

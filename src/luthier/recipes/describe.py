@@ -49,6 +49,7 @@ def record_start(
 ) -> dict[str, Any]:
     """The part of `record.json` that is known at the start."""
     everything, learning = _counts(root, adapter)
+    examples.record["notes"] += left_out(root, adapter)
     return {
         "model": {
             "path": spec.model.path,
@@ -63,6 +64,8 @@ def record_start(
             "tier": probed.packing.tier,
             "reason": probed.reason,
             "thresholds": list(probed.packing.thresholds),
+            "apart_beyond": probed.packing.apart_beyond,
+            "max_tokens": probed.packing.max_tokens,
             "head": "plain logits" if probed.head is None else f"scale {probed.head.scale:g}, cap {probed.head.softcap}",
         },
         "dtype": {
@@ -73,6 +76,19 @@ def record_start(
         "machine": devices.machine(),
         "versions": versions(),
     }
+
+
+def left_out(root: Root, adapter: AdapterChoice) -> list[str]:
+    """What this run does not train although one might think so, as sentences."""
+    learning = {id(p) for p in adapter.trainable(root).values()}
+    experts = [p for p in root.model.parameters() if p.ndim == 3 and id(p) not in learning]
+    sentences = []
+    if experts and not adapter.module.WHOLE_MODEL:
+        size = sum(p.numel() for p in experts)
+        sentences.append(f"The experts' weights ({size:,} parameters) are no linear layers: `{adapter.name}` leaves them as they are.")
+    if getattr(root.model.config.get_text_config(), "router_aux_loss_coef", None):
+        sentences.append("The loss that balances the load of experts is not added: it is no sum over rows, so it cannot be exact.")
+    return sentences
 
 
 def fingerprint(model_folder: Path) -> str:

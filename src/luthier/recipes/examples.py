@@ -81,7 +81,9 @@ class _Encoder:
         dropped = cut = left_out = checked = 0
         for number, rows in enumerate(sets):
             encoding.refuse_kinds(rows, self.method.rows, self.spec.method.name)
-            encoded = encoding.encode(rows, self.renderer, everything, self.max_length, self.spec.data.too_long, number)
+            encoded = encoding.encode(
+                rows, self.renderer, everything, self.max_length, self.spec.data.too_long, number, part == "validation"
+            )
             if not everything:
                 checked += check_text(rows, encoded.examples, self.renderer)
             examples += encoded.examples

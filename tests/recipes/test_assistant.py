@@ -177,3 +177,8 @@ def test_base_is_for_runs(toy_folder: Path):
 def test_sampling_out_of_range_is_refused(settings: dict[str, float]):
     with pytest.raises(SettingsError, match=f"`{next(iter(settings))}` is "):
         Sampling(**settings)  # type: ignore[arg-type]
+
+
+def test_a_setting_without_effect_is_refused():
+    with pytest.raises(SettingsError, match="`top_p` has no effect at temperature 0"):
+        Sampling(temperature=0, top_p=0.9)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from luthier.errors import SettingsError
 from luthier.recipes.assistant import Sampling, open_assistant
 from luthier.recipes.chat import Chat, converse
+from luthier.testing import toy_model
 
 
 @pytest.fixture
@@ -86,3 +88,14 @@ def test_an_interrupted_answer_stands_as_far_as_it_came(chat: Chat):
     answer = chat.ask("Count from 1.", interrupt)
     assert not answer.finished
     assert chat.messages[-1].content == answer.text
+
+
+def test_a_model_without_a_template_goes_on_with_each_line_anew(tmp_path: Path):
+    assistant = open_assistant(str(toy_model(tmp_path / "bare", chat_template=None)))
+    chat = Chat(assistant, Sampling(max_new_tokens=4))
+    session(chat, "Once upon a time", "there was", "/again")
+    assert [m.role for m in chat.messages] == ["user", "assistant"]
+    assert chat.messages[0].content == "there was"
+    assert session(chat, "/system You count.")[1] == ["This model has no chat template, so there is no place for a system prompt."]
+    with pytest.raises(SettingsError, match="no place for a system prompt"):
+        Chat(assistant, Sampling(), system="You count.")

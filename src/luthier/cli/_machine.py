@@ -37,7 +37,7 @@ GPU_VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD"}
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "safetensors", "numpy", "pydantic", "pyarrow"),
-    *("matplotlib", "codecarbon", "peft", "tensorboard", "wandb", "mlflow"),
+    *("matplotlib", "codecarbon", "peft", "tensorboard", "wandb", "mlflow-skinny"),
 )
 """Whose versions matter for what a run computes or writes."""
 

@@ -1,6 +1,7 @@
 """Talk with a tuned model, or with its base."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SECTION = "After a run"
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""All but tab and line break."""
 
 
 def command(
@@ -61,7 +65,8 @@ def command(
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    """Show a stretch of an answer. A terminal obeys control characters, and a model may write any: there they are shown instead."""
+    sys.stdout.write(CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
@@ -74,6 +79,10 @@ def _reader(console: "Console") -> Callable[[], str]:
 
     def read() -> str:
         console.print()
-        return input("› ")
+        try:
+            return input("› ")
+        except EOFError:
+            console.print()  # the shell's prompt begins a line of its own
+            raise
 
     return read

@@ -77,7 +77,7 @@ def show(run: RunPath, as_json: Json = False) -> None:
     _section(console, "Settings (the others are at their defaults)", {key: _value(value) for key, value in chosen(sight.spec).items()})
     _section(console, "Results", {name: _value(value) for name, value in results(sight).items()})
     if sight.record:
-        _section(console, "Certificate: the fast gradient against the naive one", _certificate(sight.record))
+        _section(console, "Certificate: how far the fast gradient is from the naive one", _certificate(sight.record))
         _section(console, "Made on", {**sight.record["machine"], **sight.record["versions"]})
     _curves(console, [("training", sight.curve("train"), "blue"), ("validation", sight.curve("validation"), "bold green")])
     console.print()
@@ -159,9 +159,9 @@ def _curves(console: "Console", curves: list[tuple[str, list[tuple[float, float]
 def _certificate(record: dict[str, Any]) -> dict[str, str]:
     rows = {}
     for finding in record["certificate"]:
-        parts = [f"differs by {finding['fp32']:.1e} in fp32"] if finding["fp32"] is not None else []
+        parts = [f"{finding['fp32']:.1e} in fp32"] if finding["fp32"] is not None else []
         if finding["run_dtype"] is not None:
-            noise = f" (noise of the type: {finding['noise']:.1e})" if finding["noise"] is not None else ""
+            noise = f" (its noise {finding['noise']:.1e})" if finding["noise"] is not None else ""
             parts.append(f"{finding['run_dtype']:.1e} in {record['dtype']['chosen']}{noise}")
         rows[f"step {finding['step']}"] = f"{', '.join(parts)}: {'passed' if finding['passed'] else 'FAILED'}"
     return rows

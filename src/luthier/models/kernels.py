@@ -11,7 +11,7 @@ from torch import Tensor
 
 from luthier.batches.streams import Segment
 
-BLOCK = 256
+BLOCK = 128
 """Queries whose scores are held at once."""
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu

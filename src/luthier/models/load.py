@@ -1,6 +1,7 @@
 """Model folders: found, checked, loaded."""
 
 import json
+import math
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from transformers.utils import logging as transformers_logging
 from luthier.errors import ModelError
 from luthier.spec.nearest import did_you_mean
 from luthier.spec.run import ModelSpec
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+"""As safetensors names them."""
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -93,6 +97,27 @@ def check_weights(folder: Path) -> None:
                 weights.keys()
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path} is damaged or cut short ({error}). Copy or download it again.") from error
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The type that most weights of a model folder are saved in.
+
+    Raises:
+        ModelError: no weights, or quantized ones.
+    """
+    check_weights(folder)
+    sizes: dict[str, int] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as weights:
+            for key in weights.keys():  # noqa: SIM118  # not a dict
+                part = weights.get_slice(key)
+                sizes[part.get_dtype()] = sizes.get(part.get_dtype(), 0) + math.prod(part.get_shape())
+    most = max(sizes, key=lambda name: sizes[name])
+    if most not in DTYPES:
+        raise ModelError(
+            f"{folder} is saved in {most}; only floating-point weights can be used here. Take the model as it was before quantizing."
+        )
+    return DTYPES[most]
 
 
 def load_model(folder: Path, dtype: torch.dtype, device: torch.device, dropout: float = 0.0) -> PreTrainedModel:

@@ -51,6 +51,8 @@ class Sampling:
         for name, (holds, wanted) in checks.items():
             if not holds:
                 raise SettingsError(f"`{name}` is {getattr(self, name)}; it must be {wanted}.")
+        if self.temperature == 0 and self.top_p < 1:
+            raise SettingsError("`top_p` has no effect at temperature 0, which always takes the likeliest token. Leave one of them out.")
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,8 @@ def open_assistant(name: str, base: bool = False, say: Callable[[str], None] = l
         raise RunError(f"There is no run or model {name}.{did_you_mean(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()])}")
     folder = models.model_folder(ModelSpec(path=name))
     config = models.load_config(folder)
-    text = config.get_text_config()
     device = devices.default_device()
-    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
-    dtype = devices.choose_dtype("auto", text.hidden_size, inner, device).dtype
+    dtype = _dtype_of(folder, config, device)
     renderer = Renderer.load(folder)
     say(f"Loading {name} in {_named(dtype)}")
     return _assistant(name, models.load_model(folder, dtype, device), None, renderer, folder)
@@ -260,6 +260,15 @@ def _assistant(
     root = Root(model.eval(), Packing(3), None)  # answers are drawn with the model's own attention, so packing need not be probed
     root.stop_ids = renderer.stops
     return Assistant(name, root, adapter, renderer, context_length(model.config), notes)
+
+
+def _dtype_of(folder: Path, config: Any, device: torch.device) -> torch.dtype:
+    """Of a model that no run recorded: float32 where it is saved so, for the same answers each time; else the faster."""
+    if models.stored_dtype(folder) == torch.float32:
+        return torch.float32
+    text = config.get_text_config()
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    return devices.choose_dtype("auto", text.hidden_size, inner, device).dtype
 
 
 def _named(dtype: torch.dtype) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from luthier.errors import UserError
+from luthier.errors import SettingsError, UserError
 from luthier.recipes.assistant import Answer, Assistant, Sampling
 from luthier.spec.rows import Message
 
@@ -26,6 +26,10 @@ class Chat:
     system: str | None = None
     messages: list[Message] = field(default_factory=list)
     num_drawn: int = 0
+
+    def __post_init__(self) -> None:
+        if self.system and not self.assistant.converses:
+            raise SettingsError("This model has no chat template, so there is no place for a system prompt. Leave it out.")
 
     def ask(self, text: str, on_text: Callable[[str], None] | None = None) -> Answer:
         """Add a question, draw its answer, and keep both; nothing is kept where that fails."""
@@ -53,7 +57,7 @@ class Chat:
             answer = self.assistant.answer([*first, *messages], self.sampling, (self.num_drawn,), on_text=tell)
         except KeyboardInterrupt:  # what was said until then stands
             answer = Answer("".join(shown), len(shown), finished=False)
-        self.messages = [*messages, Message("assistant", answer.text)] if self.assistant.converses else []
+        self.messages = [*(messages if self.assistant.converses else messages[-1:]), Message("assistant", answer.text)]
         return answer
 
 
@@ -89,6 +93,8 @@ def _obey(chat: Chat, line: str, write: Callable[[str], None], aside: Callable[[
     elif word == "/reset":
         chat.reset()
         aside("A new conversation.")
+    elif word == "/system" and not chat.assistant.converses:
+        aside("This model has no chat template, so there is no place for a system prompt.")
     elif word == "/system":
         chat.system = rest.strip() or None
         chat.reset()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -39,8 +39,6 @@ ROUNDINGS = 4
 
 KEPT = 0.5
 """… and by at most this share of what the adapter changes: nearer to the adapter's answers than to the base's."""
-
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 NUM_ROWS, ROW_TOKENS = 4, 256
 """Real rows that logits are compared on, and how much of each."""
@@ -74,7 +72,7 @@ def merge(run: Path, out: Path, dtype: str | None = None, say: Callable[[str], N
     _refuse_full(out)
     base = checked_base(run, spec, record)
     renderer = checked_renderer(run, spec, record, base, saved=False)
-    kind = _dtype(dtype) if dtype else stored_dtype(base)
+    kind = _dtype(dtype) if dtype else models.stored_dtype(base)
     rows = list(real_rows(spec, renderer))
     say(f"Adding the adapter to {spec.model.path}, in {str(kind).removeprefix('torch.')}")
     partial = out.with_name(f".partial-{out.name}")
@@ -119,29 +117,10 @@ def _refuse_full(out: Path) -> None:
 
 
 def _dtype(name: str) -> torch.dtype:
-    known = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
+    known = {str(dtype).removeprefix("torch."): dtype for dtype in models.DTYPES.values()}
     if name not in known:
         raise SettingsError(f"`dtype` is {name}; it must be one of {', '.join(known)}.")
     return known[name]
-
-
-def stored_dtype(folder: Path) -> torch.dtype:
-    """The type that most weights of a model folder are saved in.
-
-    Raises:
-        ModelError: no weights, or quantized ones, to which nothing can be added.
-    """
-    models.check_weights(folder)
-    sizes: dict[str, int] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as weights:
-            for key in weights.keys():  # noqa: SIM118  # not a dict
-                part = weights.get_slice(key)
-                sizes[part.get_dtype()] = sizes.get(part.get_dtype(), 0) + int(np.prod(part.get_shape()))
-    most = max(sizes, key=lambda name: sizes[name])
-    if most not in DTYPES:
-        raise ModelError(f"{folder} is saved in {most}, and an adapter can only be added to floating-point weights. Give `--dtype`.")
-    return DTYPES[most]
 
 
 def real_rows(spec: RunSpec, renderer: Renderer) -> Iterator[np.ndarray]:

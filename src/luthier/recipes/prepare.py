@@ -40,6 +40,7 @@ def prepare(
     if spec.train.threads:
         torch.set_num_threads(spec.train.threads)
     devices.compute_deterministically()
+    devices.bound_compiled_products()
     model_folder = models.model_folder(spec.model)
     renderer = Renderer.load(model_folder, spec.model.chat_template, now=started)
     config = models.load_config(model_folder)

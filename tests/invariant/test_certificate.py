@@ -265,3 +265,14 @@ def test_a_run_that_would_learn_something_else_has_not_begun(
     with pytest.raises(TrainingFailed, match=r"counting\.jsonl:1: the (last token before|token that ends)"):
         run(toy_folder, toy_rows, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_badly_conditioned_weights_are_no_alarm() -> None:
+    """Weights ten times as large round worse, the naive computation too: that is measured, and said."""
+    made = certifier(Bug("none", lambda patch, root: None))
+    with torch.no_grad():
+        for parameter in made.root.model.parameters():
+            parameter.mul_(10)
+    made.tolerance = 1e-9
+    finding = made.check(0)
+    assert finding.passed and finding.fp32_noise is not None and 1e-9 < finding.fp32 <= 2 * finding.fp32_noise

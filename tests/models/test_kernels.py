@@ -185,3 +185,19 @@ def test_bfloat16_is_as_close_as_its_rounding(softcap: float | None) -> None:
     for mine, theirs in pairs:
         assert mine.dtype == torch.bfloat16
         assert float((mine.detach().double() - theirs.detach()).norm() / theirs.detach().norm()) < 2**-6
+
+
+@pytest.mark.parametrize("dtype, allowed", [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+def test_peaked_attention_keeps_its_digits(dtype: torch.dtype, allowed: float) -> None:
+    """Scores with a standard deviation of 25: almost one-hot, where dP minus its mean is all rounding unless both come from one product."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [(torch.randn(1, 4, 100, 32, generator=generator) * scale).to(dtype) for scale in (5, 5, 1)]
+
+    def gradients(wide: torch.dtype) -> list[torch.Tensor]:
+        leaves = [x.to(wide).requires_grad_() for x in inputs]
+        out = SegmentAttention.apply(*leaves, None, (Segment(0, 100),), (None,), 32**-0.5, None, 0.0)
+        ramp = torch.linspace(0, 1, 100, dtype=wide)[None, :, None, None]
+        return [g.double() for g in torch.autograd.grad(out, leaves, ramp.expand_as(out))]
+
+    for got, exact in zip(gradients(dtype), gradients(torch.float64), strict=True):
+        assert float((got - exact).norm() / exact.norm()) < allowed

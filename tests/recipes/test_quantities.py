@@ -18,7 +18,7 @@ from luthier.recipes import quantities
         (quantities.energy(42.4), "42 Wh"),
         (quantities.energy(1240), "1.24 kWh"),
         (quantities.power_of_ten(2.4e-7), "2.4 × 10⁻⁷"),
-        (quantities.power_of_ten(1e-5), "1 × 10⁻⁵"),
+        (quantities.power_of_ten(1e-5), "1.0 × 10⁻⁵"),
         (quantities.power_of_ten(0.0), "0"),
         (quantities.power_of_ten(None), "–"),
         (quantities.power_of_ten(float("inf")), "not a number"),
@@ -29,6 +29,7 @@ from luthier.recipes import quantities
         (quantities.metric("token_accuracy", 0.5674), "56.7 %"),
         (quantities.metric("loss/dialogs", 2.5102), "2.5102"),
         (quantities.words("token_accuracy"), "token accuracy"),
+        (quantities.words("bits_per_byte"), "bits/byte"),
     ],
 )
 def test_a_number_as_it_is_written(written: str, expected: str):

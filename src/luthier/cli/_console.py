@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from luthier.engine.report import Reporter, Silent
-from luthier.recipes.quantities import duration
+from luthier.recipes.quantities import duration, metric, words
 from luthier.recipes.run import Run
 
 
@@ -51,8 +51,8 @@ class ConsoleReporter:
         self.progress.update(self.task, completed=metrics["step"], place=place, status=" · ".join(parts))
 
     def validated(self, step: int, metrics: dict[str, float], best: bool) -> None:
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name)
-        self.console.print(f"[dim]step {step:>6}[/dim]  validation  {shown}{'  [green]best[/green]' if best and step else ''}")
+        shown = "  ".join(f"{words(name)} {metric(name, value)}" for name, value in metrics.items() if "/" not in name)
+        self.console.print(f"[dim]step {step:>5}[/dim]  held-out {shown}{'  [green]best[/green]' if best and step else ''}")
 
     def event(self, message: str) -> None:
         self.console.print(f"[dim]{message}[/dim]", highlight=False)
@@ -101,7 +101,8 @@ def summary(console: Console, run: Run) -> None:
     if before and after:
         for name in after:
             if name not in ("step", "kind") and "/" not in name:
-                table.add_row(f"[dim]validation {name.replace('_', ' ')}[/dim]", f"{before[name]:.4f} → {after[name]:.4f}")
+                shown = f"{metric(name, before[name])} → {metric(name, after[name])}"
+                table.add_row(f"[dim]held-out {words(name)}[/dim]", shown)
     for finding in record["certificate"][-1:]:
         own = (
             f", {finding['run_dtype']:.1e} in the run's type (noise {finding['noise']:.1e})"

@@ -1,6 +1,7 @@
 """Attention over segments, forward and backward, written out: no padding, no copies of the stream, scores only a block at a time.
 
-S = cap(s Q Kᵀ), P = softmax(S with the sink appended), O = P V;  dV = Pᵀ dO, dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)), dQ = s dS K, dK = s dSᵀ Q
+S = cap(s Q Kᵀ), P = softmax(S with the sink appended), O = P V
+dV = Pᵀ dO, dS = P ∘ (dP - rowsum(P ∘ dP)) with dP = dO Vᵀ, dQ = s dS K, dK = s dSᵀ Q
 (Dao et al., 2022, https://arxiv.org/abs/2205.14135, appendix B.)
 """
 
@@ -58,7 +59,7 @@ class SegmentAttention(torch.autograd.Function):
     ) -> Tensor:
         heads, tokens = query.shape[1], query.shape[2]
         out = query.new_empty(1, tokens, heads, value.shape[-1])
-        wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+        wide = _wide(query.dtype)
         normalizers = torch.empty(heads, tokens, dtype=wide, device=query.device)
         keep = _Dropout(dropout)
         for segment, mask in zip(segments, masks, strict=True):
@@ -70,34 +71,39 @@ class SegmentAttention(torch.autograd.Function):
                 o, normalizer = _blocks_forward(q, k, v, mask, sinks, scaling, softcap, keep)
             out[0, inside] = o.transpose(0, 1)
             normalizers[:, inside] = normalizer
-        ctx.save_for_backward(query, key, value, sinks, out, normalizers)
+        ctx.save_for_backward(query, key, value, sinks, None if sinks is None else normalizers)
         ctx.rest = segments, masks, scaling, softcap, keep
         return out
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, sinks, out, normalizers = ctx.saved_tensors
+        query, key, value, sinks, normalizers = ctx.saved_tensors
         segments, masks, scaling, softcap, keep = ctx.rest
         keep = keep.again()
         shared = any(s.reads for s in segments)
+        wide = _wide(query.dtype)
         dq = torch.empty_like(query, memory_format=torch.contiguous_format)
         # Keys that several segments read get a gradient from each: those add up in fp32.
-        dk = torch.zeros_like(key, dtype=normalizers.dtype) if shared else torch.empty_like(key)
-        dv = torch.zeros_like(value, dtype=normalizers.dtype) if shared else torch.empty_like(value)
-        d_sinks = None if sinks is None else torch.zeros_like(sinks, dtype=normalizers.dtype)
+        dk = torch.zeros_like(key, dtype=wide) if shared else torch.empty_like(key)
+        dv = torch.zeros_like(value, dtype=wide) if shared else torch.empty_like(value)
+        d_sinks = None if sinks is None else torch.zeros_like(sinks, dtype=wide)
         for segment, mask in zip(segments, masks, strict=True):
             inside = slice(segment.start, segment.start + segment.length)
             q, k, v = _gather(query, key, value, segment)
-            d_out = upstream[0, inside].transpose(0, 1)
-            delta = (d_out * out[0, inside].transpose(0, 1)).sum(-1, dtype=normalizers.dtype)
-            parts = _blocks_backward(q, k, v, mask, d_out, delta, normalizers[:, inside], scaling, softcap, keep)
+            known = None if sinks is None else normalizers[:, inside]
+            parts = _blocks_backward(q, k, v, mask, upstream[0, inside].transpose(0, 1), known, scaling, softcap, keep)
             dq[0, :, inside] = parts[0]
             _scatter(dk, parts[1], segment, shared)
             _scatter(dv, parts[2], segment, shared)
             if d_sinks is not None and sinks is not None:
-                d_sinks -= ((sinks[:, None] - normalizers[:, inside]).exp() * delta).sum(-1)
+                d_sinks -= ((sinks[:, None] - known).exp() * parts[3]).sum(-1)
         dk, dv = dk.to(key.dtype), dv.to(value.dtype)
         return dq, dk, dv, None if d_sinks is None else d_sinks.to(sinks.dtype), None, None, None, None, None
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The type of scores and sums."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _gather(query: Tensor, key: Tensor, value: Tensor, segment: Segment) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,9 +152,13 @@ def _visible(mask: Tensor | None, begin: int, end: int, length: int, keys: int, 
 def _scores(
     q: Tensor, k: Tensor, visible: Tensor, scaling: float, softcap: float | None, wide: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores (H_kv, G, n, m) in fp32, -inf where hidden, and the derivative of the cap. q (H_kv, G, n, D), k (H_kv, m, D)."""
+    """Scores (H_kv, G, n, m) in fp32, -inf where hidden, and the derivative of the cap. q (H_kv, G, n, D), k (H_kv, m, D).
+
+    The product is made in fp32: in bf16 a score of 20 is off by 0.06, and its probability by as much.
+    """
     groups, per_group, n, _ = q.shape
-    s = torch.bmm(q.reshape(groups, per_group * n, -1), k.transpose(1, 2)).to(wide).view(groups, per_group, n, -1).mul_(scaling)
+    rows, columns = q.reshape(groups, per_group * n, -1).to(wide), k.transpose(1, 2).to(wide)
+    s = torch.bmm(rows, columns).view(groups, per_group, n, -1).mul_(scaling)
     slope = None
     if softcap is not None:
         s = torch.tanh_(s.div_(softcap))
@@ -162,7 +172,7 @@ def _blocks_forward(
 ) -> tuple[Tensor, Tensor]:
     heads, length, _ = q.shape
     groups, keys, _ = k.shape
-    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+    wide = _wide(q.dtype)
     grouped = q.reshape(groups, heads // groups, length, -1)
     out = q.new_empty(heads, length, v.shape[-1])
     normalizers = torch.empty(heads, length, dtype=wide, device=q.device)
@@ -185,28 +195,36 @@ def _blocks_backward(
     v: Tensor,
     mask: Tensor | None,
     d_out: Tensor,
-    delta: Tensor,
-    normalizers: Tensor,
+    normalizers: Tensor | None,
     scaling: float,
     softcap: float | None,
     keep: "_Dropout",
-) -> tuple[Tensor, Tensor, Tensor]:
-    """dq (H, L, D), dk, dv (H_kv, R + L, D). `delta`, `normalizers`: (H, L)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """dq (H, L, D), dk, dv (H_kv, R + L, D), and rowsum(P ∘ dP), (H, L).
+
+    That sum is taken from the same P and dP it is subtracted from: as rowsum(dO ∘ O), where attention is nearly one-hot, rounding is all
+    that is left of the difference.
+
+    `normalizers` (H, L): what the forward pass divided by; None to normalize again, which is right without sinks. Scores that are computed
+    another way than in the forward pass do not sum to 1 under its normalizers, and with large scores that is most of the error.
+    """
     heads, length, width = q.shape
     groups, keys, _ = k.shape
     shape = (groups, heads // groups, length)
     grouped, d_grouped = q.reshape(*shape, width), d_out.reshape(*shape, -1)
-    delta, normalizers = delta.reshape(*shape, 1), normalizers.reshape(*shape, 1)
+    wide = _wide(q.dtype)
+    delta = torch.empty(*shape, 1, dtype=wide, device=q.device)
+    normalizers = None if normalizers is None else normalizers.reshape(*shape, 1)
     dq = torch.empty(heads, length, width, dtype=q.dtype, device=q.device)
     several = length > BLOCK
-    dk = torch.zeros(groups, keys, width, dtype=normalizers.dtype, device=q.device) if several else None
-    dv = torch.zeros(groups, keys, v.shape[-1], dtype=normalizers.dtype, device=q.device) if several else None
+    dk = torch.zeros(groups, keys, width, dtype=wide, device=q.device) if several else None
+    dv = torch.zeros(groups, keys, v.shape[-1], dtype=wide, device=q.device) if several else None
     for begin in range(0, length, BLOCK):
         end = min(begin + BLOCK, length)
         visible, seen = _visible(mask, begin, end, length, keys, q.device)
         part = grouped[:, :, begin:end]
-        p, slope = _scores(part, k[:, :seen], visible, scaling, softcap, normalizers.dtype)
-        p = p.sub_(normalizers[:, :, begin:end]).exp_()
+        p, slope = _scores(part, k[:, :seen], visible, scaling, softcap, wide)
+        p = p.softmax(-1) if normalizers is None else p.sub_(normalizers[:, :, begin:end]).exp_()
         d_part = d_grouped[:, :, begin:end].reshape(groups, -1, v.shape[-1])
         kept = keep.mask(p)
         dropped = p if kept is None else p * kept
@@ -214,6 +232,7 @@ def _blocks_backward(
         ds = torch.bmm(d_part, v[:, :seen].transpose(1, 2)).to(p.dtype).view_as(p)
         if kept is not None:
             ds = ds.mul_(kept)
+        delta[:, :, begin:end] = (ds * p).sum(-1, keepdim=True)
         ds = ds.sub_(delta[:, :, begin:end]).mul_(p).mul_(scaling)
         if slope is not None:
             ds = ds.mul_(slope)
@@ -221,8 +240,8 @@ def _blocks_backward(
         dq[:, begin:end] = torch.bmm(ds, k[:, :seen]).view(heads, end - begin, width)
         dk_part = torch.bmm(ds.transpose(1, 2), part.reshape(groups, -1, width))
         if dk is None or dv is None:
-            return dq, dk_part, dv_part
+            return dq, dk_part, dv_part, delta.view(heads, length)
         dk[:, :seen] += dk_part
         dv[:, :seen] += dv_part
     assert dk is not None and dv is not None
-    return dq, dk, dv
+    return dq, dk, dv, delta.view(heads, length)

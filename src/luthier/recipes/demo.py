@@ -18,9 +18,9 @@ from luthier.spec.rows import Message
 from luthier.spec.run import RunSpec
 
 QUESTIONS = (
-    "I sold my car. May I pay off the rest of my loan at once?",
-    "Can you tell me now that my loan will be granted?",
-    "A woman on the phone wants to know my PIN. Is she from your bank?",
+    "Can you tell me now whether my loan will be approved?",
+    "Which rate would I get for 48 months?",
+    "Somebody called me and wanted my PIN. Was that you?",
 )
 """In other words than any training or validation row asks."""
 

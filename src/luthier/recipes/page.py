@@ -41,6 +41,9 @@ COUNTED = {
 }
 """Names of counts that say too little by themselves."""
 
+RESTATED = frozenset({"bits_per_byte"})
+"""Quantities that are the loss in another unit: they stand in the table, and get no card and no chart of their own."""
+
 TIERS = {
     1: "packed without padding, what rows share computed once",
     2: "packed without padding, nothing shared",
@@ -99,8 +102,8 @@ class Results:
 
     @property
     def headlines(self) -> list[tuple[str, float, float]]:
-        """Those over all data sets together."""
-        return [entry for entry in self.measured if "/" not in entry[0]]
+        """Those over all data sets together, the loss once."""
+        return [entry for entry in self.measured if "/" not in entry[0] and entry[0] not in RESTATED]
 
     @cached_property
     def certificate(self) -> list[dict[str, Any]]:
@@ -110,6 +113,10 @@ class Results:
     @property
     def certified(self) -> bool:
         return bool(self.certificate) and all(finding["passed"] for finding in self.certificate)
+
+    def allowed(self, finding: dict[str, Any]) -> float:
+        """How far apart the gradients may be in fp32: the tolerance, or twice what fp32 rounds there in the plain computation, too."""
+        return max(float(self.record["certificate_tolerance"]), 2 * (finding["fp32_noise"] or 0.0))
 
     @property
     def worst_difference(self) -> float | None:
@@ -144,7 +151,7 @@ class Results:
         """(title, SVG, lines for the legend): the loss, then every other held-out quantity over all data sets."""
         charts = [_chart("Loss", self._loss_lines(), share=False)]
         for name in dict.fromkeys(key for line in self.validations for key in line):
-            if name not in ("step", "kind", "loss") and "/" not in name:
+            if name not in ("step", "kind", "loss", *RESTATED) and "/" not in name:
                 held_out = Line("held-out rows", _points(self.validations, name), "held-out", dots=True)
                 charts.append(_chart(quantities.words(name).capitalize(), [held_out], share=quantities.is_share(name)))
         return [chart for chart in charts if chart[1]]

@@ -28,13 +28,13 @@ def energy(watt_hours: float) -> str:
 
 
 def power_of_ten(value: float | None) -> str:
-    """`2.4 × 10⁻⁷`, `1 × 10⁻⁵`; `0`; a dash where there is nothing."""
+    """`2.4 × 10⁻⁷`; `0`; a dash where there is nothing."""
     if value is None:
         return "–"
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "not a number"
     mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
 def one_part_in(value: float) -> str:
@@ -59,5 +59,5 @@ def is_share(name: str) -> bool:
 
 
 def words(name: str) -> str:
-    """`token_accuracy` → `token accuracy`."""
-    return name.replace("_", " ")
+    """`token_accuracy` → `token accuracy`, `bits_per_byte` → `bits/byte`."""
+    return name.replace("_per_", "/").replace("_", " ")

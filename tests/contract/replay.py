@@ -33,7 +33,7 @@ def fifty_steps(name: str, kind: str, model: Path, folder: Path) -> list[dict[st
         "method": name,
         "data": {"train": str(rows_file(kind, folder))},
         "adapter": {"name": "lora", "rank": 4},
-        "optimizer": {"learning_rate": 0.02},
+        "optimizer": {"learning_rate": 0.002},
         "train": {"epochs": 17, "batch_size": 4, "max_steps": 50, "token_budget": 128, "dtype": "float32"},
         "evaluation": {"prompts": ()},
         "checkpoints": {"every": 50},

@@ -91,7 +91,7 @@ def test_a_disk_that_is_full_at_some_write(whole: Run, tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_disk_that_is_full_at_every_write(whole: Run, tmp_path: Path):
     """Each size from one page on, till everything fits."""
     pages = 1

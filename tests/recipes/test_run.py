@@ -38,11 +38,11 @@ def test_a_conversation_ends_with_an_empty_line(run: Run, monkeypatch: pytest.Mo
 
 def test_the_figure_has_a_curve_for_each_quantity(run: Run):
     figure = run.plot()
-    loss, accuracy = figure.axes
+    loss, accuracy, bits = figure.axes
     assert [line.get_label() for line in loss.lines] == ["training", "validation"]
     assert loss.lines[0].get_xdata().tolist() == list(range(1, 9))
     assert loss.lines[1].get_xdata().tolist() == [0, 2, 4, 6, 8]
-    assert accuracy.get_title("left") == "token accuracy in validation"
+    assert [axes.get_title("left") for axes in (accuracy, bits)] == ["token accuracy in validation", "bits per byte in validation"]
 
 
 def test_the_notebook_shows_a_table(run: Run):

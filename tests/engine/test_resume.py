@@ -219,6 +219,21 @@ def test_two_processes_cannot_train_into_one_folder(finished: Run, tmp_path: Pat
         resume(folder)
 
 
+def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path: Path):
+    """As one that a killed process's last child still holds."""
+    read, written = os.pipe()
+
+    def hold() -> None:
+        with RunFolder(tmp_path).locked():
+            os.write(written, b"!")
+            time.sleep(0.3)
+
+    child = start(hold)
+    assert os.read(read, 1) == b"!"
+    with RunFolder(tmp_path).locked():
+        assert end_of(child) == 0
+
+
 def test_a_folder_that_holds_another_run_is_left_alone(finished: Run, toy_folder: Path, toy_rows: Path):
     before = {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()}
     with pytest.raises(RunError, match=r"already holds a run\. Choose another folder, or go on with `luthier resume"):

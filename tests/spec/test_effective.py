@@ -13,7 +13,7 @@ INEFFECTIVE = {
     "model.revision": ["model=starter", "model.revision=main"],
     "data.validation_share": ["data.validation=v.jsonl", "data.validation_share=0.1"],
     "optimizer.final_share": ["optimizer.schedule=constant", "optimizer.final_share=0.5"],
-    "evaluation.every": ["evaluation.every=10"],
+    "evaluation.every": ["evaluation.every=10", "evaluation.prompts=[]"],
     "evaluation.patience": ["evaluation.patience=3"],
     "evaluation.max_new_tokens": ["evaluation.prompts=[]", "evaluation.max_new_tokens=9"],
     "data.validation[0].weight": ["data.validation=[{path: v.jsonl, weight: 2}]"],

@@ -7,12 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from luthier.errors import RunError
 
 BEFORE_A_RUN = {".lock", "start.json", ".start.json.partial", ".run.yaml.partial"}
 """What a run that was killed before its first line leaves behind."""
+
+
+LOCK_WAIT_S = 2.0
+"""What a killed process had just started (libraries ask the system about its processor) may hold its lock for a moment longer."""
 
 
 class RunFolder:
@@ -59,12 +63,8 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{self.path} cannot be written to ({error.strerror}). Choose another folder with `out=…`.") from error
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"Another process is training into {self.path}. Wait for it, or choose another folder with `out=…`."
-                ) from None
+            if not _taken_within(lock, LOCK_WAIT_S):
+                raise RunError(f"Another process is training into {self.path}. Wait for it, or choose another folder with `out=…`.")
             yield
 
     def refuse_taken(self) -> None:
@@ -101,6 +101,20 @@ class RunFolder:
         """
         record: dict[str, Any] = read_json(self.record_file)
         return record
+
+
+def _taken_within(lock: IO[str], seconds: float) -> bool:
+    """Whether the lock could be had."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def fsync_file(path: Path) -> None:

@@ -37,8 +37,11 @@ EXACT = 1e-5
 ROUNDINGS = 4
 """A merged model may differ by so many roundings of its type (`torch.finfo(dtype).eps`)."""
 
+NOISES = 2
+"""… or by so many times what computing base and adapter in that type, instead of in fp32, changes: deep models round more."""
+
 KEPT = 0.5
-"""… and by at most this share of what the adapter changes: nearer to the adapter's answers than to the base's."""
+"""In any case by at most this share of what the adapter changes: nearer to the adapter's answers than to the base's."""
 
 NUM_ROWS, ROW_TOKENS = 4, 256
 """Real rows that logits are compared on, and how much of each."""
@@ -48,7 +51,8 @@ NUM_ROWS, ROW_TOKENS = 4, 256
 class Merged:
     """The merged model's folder; layers changed; relative differences of logits, in fp32.
 
-    `difference`: merged and loaded again, against base and adapter. `effect`: base and adapter, against the base alone.
+    `difference`: merged and loaded again, against base and adapter. `effect`: base and adapter, against the base alone. `noise`: base and
+    adapter computed in the merged model's type, against fp32.
     """
 
     path: Path
@@ -56,6 +60,7 @@ class Merged:
     dtype: str
     difference: float
     effect: float
+    noise: float
     tolerance: float
     num_rows: int
 
@@ -77,11 +82,13 @@ def merge(run: Path, out: Path, dtype: str | None = None, say: Callable[[str], N
     say(f"Adding the adapter to {spec.model.path}, in {str(kind).removeprefix('torch.')}")
     partial = out.with_name(f".partial-{out.name}")
     try:
+        in_its_type = None if kind == torch.float32 else _logits(_with_adapter(folder, base, kind), rows)
         num_layers, before, with_adapter = _write(folder, base, renderer, kind, rows, partial)
         say("Loading it again and comparing its answers")
         after = _logits(load_model(partial, torch.float32, devices.default_device()), rows)
         effect, difference = _relative(with_adapter, before), _relative(after, with_adapter)
-        tolerance = max(EXACT, min(ROUNDINGS * torch.finfo(kind).eps, KEPT * effect))
+        noise = _relative(in_its_type, with_adapter) if in_its_type else 0.0
+        tolerance = max(EXACT, min(max(ROUNDINGS * torch.finfo(kind).eps, NOISES * noise), KEPT * effect))
         if not difference <= tolerance:
             raise ModelError(_refusal(difference, tolerance, effect, kind))
         if out.is_dir():
@@ -91,7 +98,7 @@ def merge(run: Path, out: Path, dtype: str | None = None, say: Callable[[str], N
         raise RunError(f"{out} could not be written ({error}). Make room, or choose another folder.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Merged(out, num_layers, str(kind).removeprefix("torch."), difference, effect, tolerance, len(rows))
+    return Merged(out, num_layers, str(kind).removeprefix("torch."), difference, effect, noise, tolerance, len(rows))
 
 
 def _finished(run: Path) -> tuple[RunFolder, RunSpec, dict[str, Any]]:
@@ -143,6 +150,14 @@ def real_rows(spec: RunSpec, renderer: Renderer) -> Iterator[np.ndarray]:
             yield renderer.prompt_ids([Message("user", prompt)]) if renderer.template_sources else renderer.document(prompt).ids
 
 
+def _with_adapter(folder: RunFolder, base: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Base and adapter, unmerged, in a type."""
+    model = load_model(base, dtype, devices.default_device())
+    load_weights(model, folder.adapter, whole=False, on_base=True)
+    model.eval()
+    return model
+
+
 def _write(
     folder: RunFolder, base: Path, renderer: Renderer, dtype: torch.dtype, rows: list[np.ndarray], out: Path
 ) -> tuple[int, list[Tensor], list[Tensor]]:
@@ -150,8 +165,7 @@ def _write(
     model = load_model(base, torch.float32, devices.default_device())
     before = _logits(model, rows)
     load_weights(model, folder.adapter, whole=False, on_base=True)
-    with routed(Routing(POLICY)):
-        with_adapter = _logits(model.eval(), rows)
+    with_adapter = _logits(model.eval(), rows)
     num_layers = lora.merge(model, POLICY)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
@@ -164,7 +178,8 @@ def _write(
 @torch.no_grad()
 def _logits(model: PreTrainedModel, rows: list[np.ndarray]) -> list[Tensor]:
     device = next(model.parameters()).device
-    return [model(input_ids=torch.from_numpy(row)[None].to(device), use_cache=False).logits[0].float() for row in rows]
+    with routed(Routing(POLICY)):
+        return [model(input_ids=torch.from_numpy(row)[None].to(device), use_cache=False).logits[0].float() for row in rows]
 
 
 def _relative(a: list[Tensor], b: list[Tensor]) -> float:

@@ -40,7 +40,11 @@ RULES = (
         lambda spec: spec.optimizer.schedule == "constant",
         "`optimizer.schedule` is `constant`, so the rate never falls. Remove it, or use `cosine` or `linear`.",
     ),
-    Ineffective("evaluation.every", _no_validation, "There is nothing to validate on. Give `data.validation` or `data.validation_share`."),
+    Ineffective(
+        "evaluation.every",
+        lambda spec: _no_validation(spec) and not spec.evaluation.prompts,
+        "There is nothing to validate on and no prompt to answer. Give `data.validation`, `data.validation_share` or `evaluation.prompts`.",
+    ),
     Ineffective(
         "evaluation.patience", _no_validation, "There is nothing to validate on. Give `data.validation` or `data.validation_share`."
     ),

@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     "method": "sft",
     "adapter": {"name": "lora", "rank": 16},
     "optimizer": {"learning_rate": 3e-3},
-    "train": {"epochs": 6, "batch_size": 16},
+    "train": {"epochs": 6, "batch_size": 16, "threads": 1},  # so small a model gains nothing by more
     "evaluation": {"prompts": ["Hello, who are you?", QUESTIONS[0]], "max_new_tokens": 80},
     "checkpoints": {"keep_weights": 1},
 }

@@ -24,9 +24,9 @@ def test_steps_are_counted_in_whole_numbers():
     assert ticks(0, 3, whole=True) == [0, 1, 2, 3]
 
 
-def test_smoothing_takes_the_mean_of_what_came_before():
-    """Window 2 of 1, 3, 5: 1, (1 + 3) / 2, (3 + 5) / 2."""
-    assert smooth([1, 3, 5], 2) == [1, 2, 4]
+def test_smoothing_takes_the_mean_of_a_value_and_its_neighbours():
+    """Window 3 of 1, 3, 8: (1 + 3) / 2, (1 + 3 + 8) / 3, (3 + 8) / 2."""
+    assert smooth([1, 3, 8], 3) == [2, 4, 5.5]
 
 
 def test_the_first_and_the_last_point_lie_in_the_corners():

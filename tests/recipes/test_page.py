@@ -149,6 +149,13 @@ def test_a_page_is_written_into_the_run_or_where_one_says(run: Path, tmp_path: P
     assert write_page(run, tmp_path / "mine.html").read_text(encoding="utf-8") == (run / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_record_of_another_version_is_refused(run: Path):
+    record = Results(RunFolder(run), "run").record
+    (run / "record.json").write_text(json.dumps({key: value for key, value in record.items() if key != "seed"}), encoding="utf-8")
+    with pytest.raises(RunError, match=r"record\.json does not say all that a page shows .*'seed'.* another version"):
+        write_page(run)
+
+
 def test_a_folder_without_a_record_is_refused(tmp_path: Path):
     with pytest.raises(RunError, match=r"holds no record\.json"):
         write_page(tmp_path)

@@ -51,8 +51,10 @@ def ticks(low: float, high: float, number: int = 5, whole: bool = False) -> list
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:
-    """The mean of each value and up to `window - 1` before it."""
-    return [sum(values[max(0, i + 1 - window) : i + 1]) / (i + 1 - max(0, i + 1 - window)) for i in range(len(values))]
+    """The mean of each value and its neighbours, half a window to each side; at the ends of those there are."""
+    half = window // 2
+    around = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
+    return [sum(part) / len(part) for part in around]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 
 from luthier.engine.folder import RunFolder, read_lines, write_atomic
+from luthier.errors import RunError
 from luthier.recipes import quantities
 from luthier.recipes.charts import Line, line_chart, smooth
 
@@ -116,7 +117,7 @@ class Results:
 
     def allowed(self, finding: dict[str, Any]) -> float:
         """How far apart the gradients may be in fp32: the tolerance, or twice what fp32 rounds there in the plain computation, too."""
-        return max(float(self.record["certificate_tolerance"]), 2 * (finding["fp32_noise"] or 0.0))
+        return max(float(self.record["certificate_tolerance"]), 2 * (finding.get("fp32_noise") or 0.0))
 
     @property
     def worst_difference(self) -> float | None:
@@ -158,7 +159,7 @@ class Results:
 
     def _loss_lines(self) -> list[Line]:
         raw = _points(self.steps, "loss")
-        window = max(1, len(raw) // 20)
+        window = len(raw) // 40 * 2 + 1  # odd, so that it has a middle
         mean = tuple(zip((x for x, _ in raw), smooth([y for _, y in raw], window), strict=True))
         lines = [Line("each step", raw, "raw")]
         lines += [Line(f"mean of {window}", mean, "smooth")] if window > 1 else []
@@ -178,21 +179,28 @@ def render(path: str | Path) -> str:
     """The page of a run folder.
 
     Raises:
-        RunError: no record there.
+        RunError: no record there, or one of another version.
     """
     results = Results(RunFolder(Path(path)), str(path))
     environment = Environment(
         loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["basename"] = lambda file: Path(file).name
-    return environment.get_template("run.html.jinja").render(
-        results=results,
-        record=results.record,
-        quantities=quantities,
-        tiers=TIERS,
-        max_notes=MAX_NOTES,
-        folder=results.folder.path.resolve(),
-    )
+    page = environment.get_template("run.html.jinja")
+    try:
+        return page.render(
+            results=results,
+            record=results.record,
+            quantities=quantities,
+            tiers=TIERS,
+            max_notes=MAX_NOTES,
+            folder=results.folder.path.resolve(),
+        )
+    except (KeyError, UndefinedError) as error:
+        raise RunError(
+            f"{results.folder.record_file} does not say all that a page shows ({error}): it was written by another version of Luthier, or "
+            f"changed since. Draw the page with the version that trained it."
+        ) from error
 
 
 def write_page(path: str | Path, out: str | Path | None = None) -> Path:

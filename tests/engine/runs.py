@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from luthier.recipes.run import Run
 from luthier.spec.run import RunSpec
 from luthier.testing import toy_conversations, write_jsonl
@@ -63,6 +65,9 @@ def start(work: Callable[[], object]) -> int:
         return child
     code = 1
     try:
+        # A forked process makes torch's thread pool anew at its first use. Two threads of transformers' loader may both be the first, and
+        # one of them then finds none: here, where there is one thread, it is made in peace.
+        torch.set_num_threads(torch.get_num_threads())
         work()
         code = 0
     except BaseException:  # noqa: BLE001 (the process ends here, and says why)

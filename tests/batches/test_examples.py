@@ -9,7 +9,7 @@ from tests.batches.strategies import PROPERTY, examples
 
 from luthier.batches.examples import Example, Lot
 from luthier.batches.packing import Packing
-from luthier.batches.rows import Rows, num_trained, rows_of
+from luthier.batches.rows import Rows, rows_of
 from luthier.text.sequence import Sequence
 
 
@@ -34,7 +34,7 @@ def test_columns_go_with_their_rows(data: st.DataObject, rows: list[Example]) ->
     assert part.row_columns["number"].tolist() == index.tolist() == [rows.index(e) for e in part.examples]
     expected = [a for r in index for a in _addresses(r, rows[r])]
     assert part.token_columns["address"].tolist() == expected
-    assert len(part) == len(index) and num_trained(part.examples) == len(expected) == part.token_offsets[-1]
+    assert len(part) == len(index) and sum(e.num_trained for e in part.examples) == len(expected) == part.token_offsets[-1]
 
 
 def test_a_lot_without_token_columns_is_taken_all_the_same() -> None:

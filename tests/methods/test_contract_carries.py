@@ -13,6 +13,7 @@ from luthier.engine.loop import Loop
 from luthier.errors import SettingsError
 from luthier.recipes.run import Run
 from luthier.recipes.train import resume, train
+from luthier.spec.base import Component
 from luthier.spec.run import RunSpec
 
 TOYS = Path(__file__).parent / "toys"
@@ -170,7 +171,7 @@ def test_validation_measures_what_the_method_loses(toy_folder: Path, toy_rows: P
 @pytest.mark.parametrize("where", ["train", "adapter"])
 def test_methods_that_ask_the_policy_refuse_dropout(where: str, toy_folder: Path, toy_rows: Path, tmp_path: Path):
     spec = spec_of("grpo", toy_folder, toy_rows, tmp_path / "run")
-    part = spec.train.model_copy(update={"dropout": 0.1}) if where == "train" else spec.adapter.with_settings(dropout=0.1)
+    part = spec.train.model_copy(update={"dropout": 0.1}) if where == "train" else Component(name=spec.adapter.name, dropout=0.1)
     with pytest.raises(SettingsError, match="dropout"):
         train(spec.model_copy(update={where: part}))
     assert not (tmp_path / "run").exists()

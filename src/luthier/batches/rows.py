@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from luthier.batches.examples import Example, Lot
+from luthier.batches.examples import Lot
 from luthier.batches.packing import Packing
 from luthier.batches.streams import Stream, build_stream
 
@@ -58,7 +58,3 @@ def rows_of(lot: Lot, packing: Packing, device: torch.device) -> Rows:
     """The whole of a (cut) lot as one micro-batch on `device`."""
     columns = {name: column.to(device) for name, column in (lot.row_columns | lot.token_columns).items()}
     return Rows(build_stream(lot.examples, packing).to(device), columns)
-
-
-def num_trained(examples: tuple[Example, ...]) -> int:
-    return sum(e.num_trained for e in examples)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from luthier.adapters import lora
 from luthier.adapters.routing import Routing, routed
-from luthier.engine.folder import fsync_file
+from luthier.engine.folder import fsync
 from luthier.engine.setup import POLICY, Setup
 from luthier.errors import RunError, TrainingFailed
 from luthier.models import load as models
@@ -37,7 +37,7 @@ def write_artefact(setup: Setup, weights: dict[str, Tensor]) -> float:
     try:
         _write(setup, weights, partial)
         for path in [p for p in partial.rglob("*") if p.is_file()]:
-            fsync_file(path)
+            fsync(path)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(

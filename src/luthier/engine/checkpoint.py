@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from luthier.engine.folder import RunFolder, fsync_file, fsync_folder
+from luthier.engine.folder import RunFolder, fsync
 from luthier.errors import RunError
 
 STATE_TENSORS, STATE, HASHES = "state.safetensors", "state.json", "hashes.json"
@@ -75,12 +75,12 @@ def save(folder: RunFolder, progress: Progress, tensors: dict[str, Tensor], writ
         (partial / STATE).write_text(json.dumps(asdict(progress), indent=2) + "\n", encoding="utf-8")
         (partial / HASHES).write_text(json.dumps(_hashes(partial), indent=2) + "\n", encoding="utf-8")
         for path in partial.iterdir():
-            fsync_file(path)
-        fsync_folder(partial)
+            fsync(path)
+        fsync(partial)
         if final.exists():  # weights of this step whose state was pruned: a resumed run writes them again, the same
             shutil.rmtree(final)
         partial.replace(final)
-        fsync_folder(folder.checkpoints)
+        fsync(folder.checkpoints)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{final} could not be written ({error}). Make room, then continue with `luthier resume {folder.path}`.") from error

@@ -117,17 +117,8 @@ def _taken_within(lock: IO[str], seconds: float) -> bool:
             return True
 
 
-def fsync_file(path: Path) -> None:
-    """Wait until what was written to `path` is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def fsync_folder(path: Path) -> None:
-    """Wait until the names in `path` are on the disk."""
+def fsync(path: Path) -> None:
+    """Wait until what was written to a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -148,7 +139,7 @@ def write_atomic(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        fsync_folder(path.parent)
+        fsync(path.parent)
     except OSError as error:
         with suppress(OSError):  # on a read-only disk nothing was made that could be removed
             temporary.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from luthier.batches.examples import Example, Lot
 from luthier.batches.order import steps as in_order
 from luthier.engine.checkpoint import Progress
-from luthier.engine.folder import RunFolder, fsync_file, fsync_folder
+from luthier.engine.folder import RunFolder, fsync
 from luthier.errors import RunError
 from luthier.methods.base import Method
 from luthier.spec.base import Spec
@@ -92,9 +92,9 @@ def write(lot: Lot, path: Path) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         save_file(tensors, partial, metadata={"origins": json.dumps([e.origin for e in lot.examples])})
-        fsync_file(partial)
+        fsync(partial)
         partial.replace(path)
-        fsync_folder(path.parent)
+        fsync(path.parent)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path} could not be written ({error}). Make room, then continue with `luthier resume`.") from error
 

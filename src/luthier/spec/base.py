@@ -1,6 +1,6 @@
 """`Spec`, the base of every settings and record type, and `Component`, a setting that names a file in a folder."""
 
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -30,6 +30,3 @@ class Component(BaseModel):
     def settings(self) -> dict[str, Any]:
         """What was given beside the name."""
         return dict(self.model_extra or {})
-
-    def with_settings(self, **settings: Any) -> Self:
-        return type(self)(name=self.name, **{**self.settings, **settings})

@@ -60,6 +60,7 @@ docs: schema .venv/.installed  ## the reference pages, and a check of everything
 
 bench: .venv/.installed  ## measure against the peers, side by side, and draw the figure
 	$(PY) -m benchmarks.run
+	$(PY) -m benchmarks.plan_error
 
 lock:  ## write requirements.lock from what is installed in .venv
 	@{ echo "# Everything that demo, tests and checks stand on, pinned. Written by \`make lock\` from a tested environment."; \

@@ -31,7 +31,8 @@ from luthier.batches.order import steps
 from luthier.batches.packing import Packing
 from luthier.batches.plan import cut
 from luthier.data.load import load
-from luthier.spec.run import DataSource, LoopSpec
+from luthier.models.device import default_device, token_budget
+from luthier.spec.run import DataSource
 from luthier.text.renderer import Renderer
 
 
@@ -56,7 +57,7 @@ def step_shapes(model: Path, rows: Path, rows_per_step: int, num_steps: int) -> 
     found = load(DataSource(path=str(rows))).rows
     examples = encode(found, Renderer.load(model), everything=False, max_length=2048, too_long="refuse").examples
     order = steps([0] * len(examples), [1.0], rows_per_step, SEED, 0)[:num_steps]
-    budget = LoopSpec().token_budget
+    budget = token_budget(None, default_device())
     shapes = []
     for index in order:
         chosen = [examples[i] for i in index]

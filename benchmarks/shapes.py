@@ -86,12 +86,28 @@ class Shape:
         }
 
 
+LLAMA_3_2: dict[str, Any] = {
+    "max_position_embeddings": 131072,
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "rope_theta": 5e5,
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+}
+GEMMA_3: dict[str, Any] = {"max_position_embeddings": 32768, "sliding_window": 512, "query_pre_attn_scalar": 256}
+"""What these families' public configs say beyond a shape, where transformers' defaults say otherwise."""
+
 SHAPES = {
     shape.name: shape
     for shape in (
         Shape("tiny", "a toy Llama", "llama", 64, 160, 2, 4, 2, 16, 4096),
         Shape("m125", "125M Llama", "llama", 576, 1536, 30, 9, 3, 64, 32000),
         Shape("m600", "full-width 0.6B Qwen3", "qwen3", 1024, 3072, 28, 16, 8, 128, 151936, {"rope_theta": 1e6}),
+        Shape("llama1b", "full-width Llama-3.2-1B", "llama", 2048, 8192, 16, 32, 8, 64, 128256, LLAMA_3_2),
+        Shape("gemma1b", "full-width Gemma-3-1B", "gemma3_text", 1152, 6912, 26, 4, 1, 256, 262144, GEMMA_3),
     )
 }
 

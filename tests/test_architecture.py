@@ -40,7 +40,7 @@ NAMES_OF_NOTHING = {"utils", "util", "common", "helpers", "helper", "misc", "man
 MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 80
 
-IMPORT_NAMES = {"pyyaml": "yaml", "mlflow-skinny": "mlflow"}
+IMPORT_NAMES = {"pyyaml": "yaml", "mlflow-skinny": "mlflow", "scikit-learn": "sklearn"}
 """Distributions whose import name is another."""
 BROUGHT_ALONG = {"pydantic_core"}
 """Packages that are a part of a declared one."""

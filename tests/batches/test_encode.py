@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.batches.strategies import PROPERTY
 
-from luthier.batches.encode import encode, refuse_kinds
+from luthier.batches.encode import encode, refuse_kind
 from luthier.errors import DataError
 from luthier.spec.rows import Conversation, Document, Message, Origin
 from luthier.testing import save_byte_tokenizer
@@ -94,10 +94,9 @@ def test_examples_say_which_data_set_they_are_of(renderer: Renderer) -> None:
 
 
 def test_rows_of_the_wrong_kind_are_refused(renderer: Renderer) -> None:
-    rows = [_conversation("hi", "ok"), Document("text", Origin("b.txt", 5))]
     with pytest.raises(DataError, match=r"b\.txt:5: this is a document, but `sft` learns from `conversations`"):
-        refuse_kinds(rows, ("Conversation",), "sft")
-    refuse_kinds(rows, ("Conversation", "Document"), "sft")
+        refuse_kind("Document", "b.txt:5", ("Conversation",), "sft")
+    refuse_kind("Document", "b.txt:5", ("Conversation", "Document"), "sft")
 
 
 def test_a_message_weight_reaches_its_tokens(renderer: Renderer) -> None:

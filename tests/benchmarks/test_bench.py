@@ -24,7 +24,7 @@ from benchmarks.results import (
 )
 from benchmarks.shapes import SHAPES
 
-from benchmarks import cases, figure, limit, peer, report, results, rows
+from benchmarks import cases, figure, full_width, limit, peer, report, results, rows
 from benchmarks import run as bench
 
 
@@ -180,3 +180,14 @@ def test_quick_measures_reports_and_draws(root: Path, tmp_path: Path):
     assert path.with_suffix(".svg").is_file()
     assert path.with_suffix(".png").is_file()
     assert "LoRA SFT, a toy, fp32" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_toy_goes_through_training_peft_merging_and_chatting(tmp_path: Path):
+    """As the full-width shapes do, in five processes."""
+    found = full_width.through("tiny", num_steps=2, threads=1, scratch=tmp_path)
+    assert list(found) == ["make", "train", "peft", "merge", "chat"]
+    assert found["peft"]["difference"] < full_width.SAME < found["peft"]["effect"]
+    assert found["merge"]["difference"] <= found["merge"]["tolerance"]
+    assert 0 < found["chat"]["tokens"] <= 8
+    assert "a toy Llama, " in full_width.show("tiny", found)

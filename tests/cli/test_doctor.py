@@ -1,16 +1,19 @@
 """`luthier doctor`: what it finds in a machine made of files, and what it advises."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from luthier.cli._machine import Disk, Gpu, Memory, Processor, read_gpus, read_memory, read_processor
+from luthier.cli._machine import Disk, Gpu, Kept, Memory, Processor, read_gpus, read_memory, read_processor
 from luthier.cli.doctor import Advice, Facts, Torch, advise, show
 from luthier.cli.main import run
+from luthier.data.cache import TOKENS, Cache
 
 HEALTHY = Facts(
     system="Linux 6.1 x86_64",
@@ -21,6 +24,7 @@ HEALTHY = Facts(
     packages={"torch": "2.13.0+cpu", "transformers": "5.23.0", "mlflow": None},
     torch=Torch(threads=4),
     disk=Disk("/home", free_gib=100, total_gib=200),
+    tokens=Kept("/home/.cache/luthier/tokens", num_files=2, gib=1.5, limit_gib=20),
     starter=True,
 )
 
@@ -185,3 +189,25 @@ def test_the_page_shows_every_fact_and_advice(capsys: pytest.CaptureFixture[str]
     assert "✗ Something [odd] is here." in page
     assert "mend it" in page
     assert "Ready" not in page
+
+
+def test_what_is_kept_of_data_files_is_shown(capsys: pytest.CaptureFixture[str]):
+    show(HEALTHY, [])
+    show(replace(HEALTHY, tokens=Kept("/c", 0, 0.0, 20.0)), [])
+    show(replace(HEALTHY, tokens=Kept("/c", 0, 0.0, 0.0)), [])
+    out = capsys.readouterr().out
+    assert "of 2 data files, 1.5 GiB (at most 20 GiB), at /home/.cache/luthier/tokens" in out
+    assert "none yet (at most 20 GiB), at /c" in out and "not kept (LUTHIER_CACHE_GIB is 0)" in out
+
+
+def test_the_cache_is_cleared_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
+    (tmp_path / "mine.txt").write_text("stays", encoding="utf-8")
+    with Cache.of_user(TOKENS, os.environ).making("a") as writer:
+        writer.append("ids", np.zeros(2**18, np.int32))
+    for said in ("the token ids of 1 data file, 1.0 MiB,", "nothing"):
+        assert run(["doctor", "--clear-cache"]) == 0
+        assert capsys.readouterr().out == f"Removed {said} from {tmp_path / 'tokens'}.\n"
+    assert run(["doctor", "--clear-cache", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(tmp_path / "tokens"), "files": 0, "freed_bytes": 0}
+    assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "stays"

@@ -33,6 +33,7 @@ RECORD = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "record.json").write_text(json.dumps(RECORD), encoding="utf-8")
+    (tmp_path / "index.html").touch()
     line = {
         "question": "May I [pay] early?",
         "base": "No.",

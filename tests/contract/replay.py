@@ -19,6 +19,8 @@ def rows_file(kind: str, folder: Path) -> Path:
     if kind == "Document":
         texts = [f"Document {k} counts {' '.join(str(n) for n in range(k, k + 12))}." for k in range(12)]
         return write_jsonl(folder / "documents.jsonl", [{"text": text} for text in texts])
+    if kind == "Labeled":
+        return write_jsonl(folder / "labeled.jsonl", [{"text": f"{k} and {k + 1}", "label": "odd" if k % 2 else "even"} for k in range(12)])
     assert kind == "Conversation", f"say here what a file with rows of the kind {kind} looks like"
     return write_jsonl(folder / "conversations.jsonl", toy_conversations(12))
 

@@ -14,7 +14,7 @@ import torch
 from tests.contract.replay import REPLAYS, fifty_steps, rows_file
 from tests.models.families import ADAPTER, clear, family, rows, with_lora
 
-from luthier.batches.encode import refuse_kinds
+from luthier.batches.encode import refuse_kind
 from luthier.batches.examples import Lot
 from luthier.batches.plan import cut
 from luthier.batches.rows import rows_of
@@ -28,7 +28,6 @@ from luthier.models.roles import PolicyModel, ReferenceModel, ScalarModel
 from luthier.recipes.components import method_class
 from luthier.spec import folder as registry
 from luthier.spec.component import configure
-from luthier.spec.rows import Origin
 from luthier.spec.run import Component, DataSource
 
 NAMES = registry.names("luthier.methods")
@@ -133,21 +132,15 @@ def test_an_unknown_setting_is_refused(name: str, module: ModuleType):
         configure(module.Config, Component.model_validate({"name": name, "learning_rat": 1}), "method")
 
 
-@dataclass(frozen=True)
-class Painting:
-    """A kind of row that no method learns from."""
-
-    origin: Origin
-
-
 def test_rows_of_another_kind_are_refused_by_name(name: str, kind: type[Method[Any, Any]]):
     with pytest.raises(DataError, match=rf"^paintings\.jsonl:3: this is a painting, but `{name}` learns from "):
-        refuse_kinds([Painting(Origin("paintings.jsonl", 3))], kind.rows, name)  # type: ignore[list-item]
+        refuse_kind("Painting", "paintings.jsonl:3", kind.rows, name)
 
 
 def test_rows_of_its_own_kinds_pass(name: str, kind: type[Method[Any, Any]], tmp_path: Path):
     for row_kind in kind.rows:
-        refuse_kinds(loading.read(DataSource(path=str(rows_file(row_kind, tmp_path)))), kind.rows, name)
+        for row in loading.read(DataSource(path=str(rows_file(row_kind, tmp_path)))):
+            refuse_kind(type(row).__name__, str(row.origin), kind.rows, name)
 
 
 def test_fifty_steps_go_as_they_always_did(name: str, kind: type[Method[Any, Any]], toy_folder: Path, tmp_path: Path):

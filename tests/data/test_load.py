@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from luthier.data.files import fingerprint
-from luthier.data.load import load, read, recognize
+from luthier.data.load import load, read
 from luthier.errors import DataError, SettingsError
 from luthier.spec.rows import Conversation
 from luthier.spec.run import DataSource
@@ -88,6 +88,16 @@ def test_a_folder_is_refused_with_a_file_in_it(tmp_path: Path) -> None:
     assert "is a folder. Name a data file in it, such as data/train.jsonl." in refusal(tmp_path / "data")
 
 
+def test_a_device_is_refused_instead_of_read_for_ever() -> None:
+    with pytest.raises(DataError, match="/dev/zero is a device or a pipe"):
+        read(DataSource(path="/dev/zero"))
+
+
+def test_columns_in_capitals_are_named_with_what_to_do(tmp_path: Path) -> None:
+    found = refusal(tmp_path / "a.csv", "Question,Answer\nWhat is it?,It is a file.\n")
+    assert "its rows have `Question` and `Answer`. Write the names of its columns in lower case." in found
+
+
 def test_a_missing_file_is_refused_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(ROW)
     assert refusal(tmp_path / "trian.jsonl") == "There is no file trian.jsonl. Did you mean `train.jsonl`?"
@@ -119,32 +129,6 @@ def test_a_line_that_is_not_an_object_is_named(tmp_path: Path, line: str, senten
     found = refusal(tmp_path / "a.jsonl", ROW + line)
     assert found.startswith("a.jsonl:2: ")
     assert sentence in found
-
-
-def test_json_over_several_lines_is_named_with_the_command_that_mends_it(tmp_path: Path) -> None:
-    rows = [{"prompt": "a", "completion": "b"}]
-    assert "jq -c '.[]'" in refusal(tmp_path / "a.json", json.dumps(rows, indent=2))
-    assert "jq -c '.[]'" in refusal(tmp_path / "b.json", json.dumps(rows))
-    assert "spreads an object over several lines" in refusal(tmp_path / "c.json", json.dumps(rows[0], indent=2))
-
-
-@pytest.mark.parametrize(
-    "row, remedy",
-    [
-        ({"chosen": "a", "rejected": "b"}, "pairs of a better and a worse answer"),
-        ({"conversations": []}, "ShareGPT's"),
-        ({"instruction": "a", "output": "b"}, "Alpaca's"),
-        ({"text": "a", "label": 1}, "`label` judges a text"),
-    ],
-)
-def test_rows_of_formats_that_others_use_are_named_with_a_remedy(tmp_path: Path, row: dict[str, object], remedy: str) -> None:
-    found = refusal(tmp_path / "a.jsonl", json.dumps(row))
-    assert remedy in found
-    assert "Known formats: `chat` (rows with `messages`, as OpenAI's); " in found
-
-
-def test_a_table_is_refused(tmp_path: Path) -> None:
-    assert "A table must be turned into JSONL" in refusal(tmp_path / "a.csv", "utterance,intent\nhello,greet\n")
 
 
 def test_a_file_of_two_formats_in_one_row_asks_which(tmp_path: Path) -> None:
@@ -198,45 +182,7 @@ def test_the_fingerprint_is_the_sha_256_of_the_bytes(tmp_path: Path) -> None:
     assert fingerprint(str(file)) == hashlib.sha256(ROW.encode()).hexdigest() == load(DataSource(path=str(file))).fingerprint
 
 
-@pytest.mark.parametrize(
-    "path, format, num_rows",
-    [
-        ("soda_chat_val/chat_val.txt", "dialogue", 704),
-        ("gsm8k/train.jsonl", "prompt_completion", 7473),
-        ("tinystories_sample/tinystories_sample.txt", "text", 2317),
-        ("tinyshakespeare/input.txt", "text", 7222),
-    ],
-)
-def test_real_files_are_recognized(shared: Path, path: str, format: str, num_rows: int) -> None:
-    found = load(DataSource(path=str(shared / "data" / path)))
-    assert (found.recognized.format, len(found.rows)) == (format, num_rows)
-
-
 def test_stories_among_real_dialogues_are_counted(shared: Path) -> None:
     """704 dialogues and 69 stories: every one of the file's 773 stretches between blank lines is accounted for."""
     found = load(DataSource(path=str(shared / "data" / "soda_chat_val" / "chat_val.txt")))
     assert [note.split(": ")[1].split(",")[0] for note in found.notes] == ["69 stretches were left out (text that belongs to no turn)"]
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "bitext_customer_support/dev/Bitext_Sample_Customer_Service_Validation_Dataset.csv",
-        "llamafactory_demos/alpaca_en_demo.json",
-        "llamafactory_demos/kto_en_demo.json",
-        "llamafactory_demos/glaive_toolcall_en_demo.json",
-        "llamafactory_demos/v1_sft_demo.jsonl",
-        "llamafactory_demos/v1_dpo_demo.jsonl",
-        "hh_rlhf_harmless/harmless.jsonl",
-        "openai_moderation/samples-1680.jsonl.gz",
-    ],
-)
-def test_real_files_of_other_kinds_are_refused_with_a_sentence(shared: Path, path: str) -> None:
-    with pytest.raises(DataError) as error:
-        recognize_and_read(shared / "data" / path)
-    assert str(error.value).endswith((".", "?"))
-
-
-def recognize_and_read(path: Path) -> None:
-    recognize(DataSource(path=str(path)))
-    read(DataSource(path=str(path)))

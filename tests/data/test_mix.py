@@ -5,8 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from luthier.data.mix import order
+from luthier.data import mix
 from luthier.data.seeded import generator
+
+
+def order(sizes: list[int], weights: list[float], seed: int, epoch: int) -> np.ndarray:
+    """(N, 2): each place as the set it is in, and the row within that set."""
+    places, first = mix.order(sizes, weights, seed, epoch), np.cumsum([0, *sizes])
+    assert len(places) == mix.num_shown(sizes, weights, epoch)
+    sets = np.searchsorted(first, places, side="right") - 1
+    return np.stack([sets, places - first[sets]], axis=1)
 
 
 def shown(rows: np.ndarray, index: int) -> list[int]:

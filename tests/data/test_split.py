@@ -1,8 +1,12 @@
 """Training and validation never share a row."""
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from luthier.data.split import content_key, repeated_rows, shared_rows, split_validation
+from luthier.data.seeded import generator
+from luthier.data.split import content_key, keys_of, repeated_rows, set_aside, shared_rows, split_validation
 from luthier.errors import DataError
 from luthier.spec.rows import Conversation, Document, Message, Origin, Row
 
@@ -29,12 +33,30 @@ def test_repeated_rows_go_to_the_same_side() -> None:
     rows = documents(*(f"row {i % 10}" for i in range(100)))
     train, validation = split_validation(rows, 0.3, seed=2)
     assert len(validation) == 30
-    assert shared_rows(train, validation) == []
+    assert shared_rows(keys_of(train), keys_of(validation)) == []
 
 
 def test_a_small_share_sets_one_row_aside_and_leaves_one_to_learn() -> None:
     train, validation = split_validation(documents("a", "b"), 0.01, seed=0)
     assert (len(train), len(validation)) == (1, 1)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    keys=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40).filter(lambda keys: len(set(keys)) > 1),
+    share=st.floats(0.01, 0.5),
+    seed=st.integers(0, 3),
+)
+def test_whole_groups_are_drawn_until_there_are_as_many_rows_as_wanted(keys: list[tuple[int, int]], share: float, seed: int) -> None:
+    """Row by row what `set_aside` does at once; keys that agree in one half only are different keys."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    aside: set[int] = set()
+    for group in generator(seed, "validation").permutation(len(groups))[:-1]:
+        if len(aside) < max(1, round(share * len(keys))):
+            aside.update(list(groups.values())[group])
+    assert np.flatnonzero(set_aside(np.array(keys, dtype=np.uint64), share, seed)).tolist() == sorted(aside)
 
 
 def test_rows_that_are_all_the_same_cannot_be_split() -> None:
@@ -44,7 +66,7 @@ def test_rows_that_are_all_the_same_cannot_be_split() -> None:
 
 def test_shared_and_repeated_rows_are_named_by_their_first_places() -> None:
     train, validation = documents("a", "b", "a"), documents("c", "b", "b", "a")
-    assert [(one.line, other.line) for one, other in shared_rows(train, validation)] == [(2, 2), (1, 4)]
+    assert shared_rows(keys_of(train), keys_of(validation)) == [(1, 1), (0, 3)]
     assert [(one.line, other.line) for one, other in repeated_rows(validation)] == [(2, 3)]
 
 

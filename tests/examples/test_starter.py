@@ -18,9 +18,9 @@ from examples.starter.phrases import cards, rules
 from examples.starter.texts import bind
 from examples.starter.tokenizer import END, SPECIAL_TOKENS, tokenizer_config
 
-from luthier.data.formats import chat, text
+from luthier.data import load as loading
 from luthier.spec.rows import Conversation, Message
-from luthier.spec.run import RunSpec
+from luthier.spec.run import DataSource, RunSpec
 from luthier.text.renderer import Renderer
 from luthier.text.tokenizer import Tokenizer
 
@@ -67,8 +67,8 @@ def test_the_corpus_has_no_row_twice_not_even_between_training_and_validation(co
 
 
 def test_the_readers_of_luthier_take_every_row(corpus: Path) -> None:
-    assert len(list(chat.read(corpus / "dialogs.jsonl"))) == len(lines(corpus / "dialogs.jsonl"))
-    assert len(list(text.read(corpus / "documents.jsonl"))) == len(lines(corpus / "documents.jsonl"))
+    assert len(loading.read(DataSource(path=str(corpus / "dialogs.jsonl")))) == len(lines(corpus / "dialogs.jsonl"))
+    assert len(loading.read(DataSource(path=str(corpus / "documents.jsonl")))) == len(lines(corpus / "documents.jsonl"))
 
 
 @pytest.mark.parametrize("bank", BANKS)
@@ -91,7 +91,7 @@ def test_luthier_renders_each_kind_of_dialog_within_the_context_and_learns_all_i
     made = [make(writer(number)) for number in range(12)]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
-    for row, conversation in zip(made, chat.read(path), strict=True):
+    for row, conversation in zip(made, loading.read(DataSource(path=str(path))), strict=True):
         _answers_are_learned(row, conversation, renderer)
 
 
@@ -139,7 +139,7 @@ def test_transformers_loads_the_tokenizer_and_renders_the_same_text_and_mask(sta
     path = tmp_path / "rows.jsonl"
     made = [dialogs.with_tools(writer(3)), dialogs.everyday(writer(3))]
     path.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
-    for row, conversation in zip(made, chat.read(path), strict=True):
+    for row, conversation in zip(made, loading.read(DataSource(path=str(path))), strict=True):
         (ours,) = renderer.sequences(conversation).sequences
         said = theirs.apply_chat_template(row["messages"], tools=row.get("tools"), return_assistant_tokens_mask=True, return_dict=True)
         assert said["input_ids"] == ours.ids.tolist()

@@ -207,11 +207,9 @@ def test_the_certificate_is_red_with_the_bug_and_green_without(bug: Bug, monkeyp
 def test_in_bf16_it_is_red_too(monkeypatch: Patch):
     """The fp32 copy is compared as well, and the run's type against twice the noise measured in the same place."""
     for broken in (False, True):
-        made = certifier(BUGS[0])
-        root = made.root.to(torch.bfloat16)
-        again = Certifier(root, Masters(lora.trainable(root.model, ADAPTER)), made.make, made.trainable, made.lot, 4096, TOLERANCE, 0)
+        again = in_bf16()
         if broken:
-            BUGS[0].break_it(monkeypatch, root)
+            BUGS[0].break_it(monkeypatch, again.root)
         finding = again.check(0)
         assert finding.passed is not broken
         assert finding.fp32 is not None and finding.run_dtype is not None and finding.noise is not None
@@ -226,6 +224,37 @@ def test_it_leaves_the_run_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in made.masters.values().items())
     assert all(float(gradient.abs().sum()) == 0 for gradient in made.masters.gradients().values())
     assert all(module.training for module in made.root.modules())
+
+
+def in_bf16() -> Certifier:
+    made = certifier(BUGS[0])
+    root = made.root.to(torch.bfloat16)
+    return Certifier(root, Masters(lora.trainable(root.model, ADAPTER)), made.make, made.trainable, made.lot, 4096, TOLERANCE, 0)
+
+
+def test_weights_that_were_fp32_for_a_while_are_what_they_were():
+    made = in_bf16()
+    before = {name: value.clone() for name, value in made.root.state_dict().items()}
+    assert made.check(0).passed
+    after = made.root.state_dict()
+    assert all(after[name].dtype == value.dtype and torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_without_room_for_fp32_it_looks_at_the_first_and_last_layers(monkeypatch: Patch):
+    """Memory ends in the first wider gradient; the second try computes on a short copy."""
+    made, tries = in_bf16(), []
+
+    def tight(root: forward.Root, masters: Masters, dtype: torch.dtype) -> Any:
+        tries.append(root is made.root)
+        if root is made.root:
+            raise torch.OutOfMemoryError("no room")
+        return real(root, masters, dtype)
+
+    real = made._in_type
+    monkeypatch.setattr(made, "_in_type", tight)
+    finding = made.check(0)
+    assert tries == [True, False]
+    assert finding.passed and finding.layers == "first and last 2"
 
 
 def run(model: Path, data: Path, out: Path) -> Run:

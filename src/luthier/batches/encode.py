@@ -4,22 +4,43 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 import numpy as np
 
-from luthier.batches.examples import Example
+from luthier.batches.example import Example
 from luthier.errors import DataError
 from luthier.spec.nearest import listed
-from luthier.spec.rows import Conversation, Document, Row
+from luthier.spec.rows import Conversation, Document, Labeled, Origin, Row
+from luthier.text.classes import conversation_of
+from luthier.text.dropped import Dropped
 from luthier.text.renderer import Renderer
 from luthier.text.sequence import Sequence
+from luthier.text.tokenizer import Tokenizer
+
+
+class Remark(msgspec.Struct, frozen=True, gc=False):
+    """What happened to one row on the way. `kind`: a note's (`text/notes.py`), or one of those below. `text`: the sentence for a person.
+
+    `unlearned`: no token is learned. `cut`: its end was cut away; `count` learned tokens with it. `missing_content`, `missing_reasoning`,
+    `missing_tool_calls`, `missing_tools`: `count` characters that the template leaves out, `by_assistant` or of what it answers to;
+    `detail` is `most` where that is more than half of a message. `lost_characters`: `count` of them, each once in `detail`.
+    `changed_text`: it reads otherwise once it was tokenized.
+    """
+
+    kind: str
+    origin: str
+    text: str
+    count: int = 1
+    by_assistant: bool = False
+    detail: str = ""
 
 
 @dataclass
 class Encoded:
-    """The examples of one data set, with what happened on the way, for the record."""
+    """The examples of one data set, with what happened on the way, for the preflight and the record."""
 
     examples: list[Example] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     num_dropped: int = 0
     """Rows left out."""
     num_cut: int = 0
@@ -27,6 +48,14 @@ class Encoded:
     characters_left_out: int = 0
     """Characters of messages that the template does not write."""
 
+    @property
+    def notes(self) -> list[str]:
+        """The remarks as sentences."""
+        return [remark.text for remark in self.remarks]
+
+
+LOOKED_AT = 50
+"""Of each file the first so many lines, and then every so-manieth, are decoded again and compared."""
 
 TooLong = Literal["refuse", "drop", "cut"]
 
@@ -46,19 +75,63 @@ def encode(
         everything: score every token, not only the assistant's; documents over the length are then cut into pieces that all stay.
         too_long: what to do with a longer row otherwise. count_bytes: say how much text the scored tokens spell.
     Raises:
-        DataError: a row that is too long, naming it and what to set.
+        DataError: rows that are too long, naming them and what to set.
     """
     encoded = Encoded()
+    refused: dict[str, int] = {}
     for row in rows:
-        for sequence in _sequences(row, renderer, everything, encoded):
-            for piece in _fit(sequence, row, everything, max_length, too_long, encoded):
-                if piece.num_trained:
-                    num_bytes = _num_bytes(piece, renderer) if count_bytes else 0
-                    encoded.examples.append(Example((piece,), dataset, str(row.origin), num_bytes))
-                else:
-                    encoded.num_dropped += 1
-                    encoded.notes.append(f"{row.origin}: no token of this row is learned; it was left out.")
+        encode_row(row, renderer, everything, max_length, too_long, encoded, refused, dataset, count_bytes)
+    refuse_long(refused, max_length)
     return encoded
+
+
+def encode_row(
+    row: Row,
+    renderer: Renderer,
+    everything: bool,
+    max_length: int,
+    too_long: TooLong,
+    encoded: Encoded,
+    refused: dict[str, int],
+    dataset: int = 0,
+    count_bytes: bool = False,
+) -> None:
+    """Add one row's examples and what happened on the way to `encoded`; what is too long to `refused`, origin → tokens."""
+    for sequence in _sequences(row, renderer, everything, encoded):
+        if too_long == "refuse" and len(sequence) > max_length and not (everything and isinstance(row, Document)):
+            refused[str(row.origin)] = max(len(sequence), refused.get(str(row.origin), 0))
+            continue
+        for piece in _fit(sequence, row, everything, max_length, too_long, encoded):
+            if piece.num_trained:
+                num_bytes = _num_bytes(piece, renderer) if count_bytes else 0
+                encoded.examples.append(Example((piece,), dataset, str(row.origin), num_bytes))
+            else:
+                encoded.num_dropped += 1
+                text = f"{row.origin}: no token of this row is learned; it was left out."
+                encoded.remarks.append(Remark("unlearned", str(row.origin), text))
+
+
+def refuse_long(refused: dict[str, int], max_length: int) -> None:
+    """Raise `DataError` where any row was too long."""
+    if refused:
+        raise DataError(_too_long(refused, max_length))
+
+
+def _too_long(refused: dict[str, int], limit: int) -> str:
+    """All of them at once: mending one and being told of the next takes a run each."""
+    (first, length), more = next(iter(refused.items())), len(refused) - 1
+    others = ""
+    if more:
+        longest = max(refused, key=lambda origin: refused[origin])
+        named = ", ".join([*list(refused)[1:10], *(["…"] if more > 9 else [])])
+        others = (
+            f" So {'is 1 other' if more == 1 else f'are {more:,} others'} ({named}); the longest is {longest} with {refused[longest]:,}."
+        )
+    return (
+        f"{first}: this row has {length} tokens, the limit is {limit}.{others} "
+        f"Shorten {'them' if more else 'it'}, raise `data.max_length` if the model's context allows, "
+        f"or set `data.too_long` to `drop` or `cut`."
+    )
 
 
 def _num_bytes(sequence: Sequence, renderer: Renderer) -> int:
@@ -67,13 +140,38 @@ def _num_bytes(sequence: Sequence, renderer: Renderer) -> int:
 
 def _sequences(row: Row, renderer: Renderer, everything: bool, encoded: Encoded) -> list[Sequence]:
     if isinstance(row, Document):
+        encoded.remarks += _on_characters([row.text], row.origin, renderer.tokenizer)
         return [renderer.document(row.text)]
+    row = conversation_of(row) if isinstance(row, Labeled) else row
     assert isinstance(row, Conversation)
     rendered = renderer.sequences(row)
-    encoded.notes += [str(note) for note in rendered.notes]
-    encoded.notes += [f"{row.origin}: {part}" for part in rendered.dropped]
+    origin = str(row.origin)
+    encoded.remarks += [Remark(note.kind, origin, str(note)) for note in rendered.notes]
+    encoded.remarks += [_left_out(part, row, origin) for part in rendered.dropped]
+    encoded.remarks += _on_characters([message.content for message in row.messages], row.origin, renderer.tokenizer)
     encoded.characters_left_out += sum(part.characters for part in rendered.dropped)
     return [_all_scored(s) for s in rendered.sequences] if everything else list(rendered.sequences)
+
+
+def _left_out(part: Dropped, row: Conversation, origin: str) -> Remark:
+    most = part.part == "content" and 2 * part.characters > sum(not c.isspace() for c in row.messages[part.message].content)
+    text, by_assistant = f"{origin}: {part}", part.role == "assistant"
+    return Remark(f"missing_{part.part}", origin, text, part.characters, by_assistant, "most" if most else "")
+
+
+def _on_characters(texts: list[str], origin: Origin, tokenizer: Tokenizer) -> list[Remark]:
+    """What the tokenizer loses of a row, and, looked at in some rows, what it changes."""
+    found = []
+    if lost := tokenizer.lost_in(texts):
+        names = ", ".join(f"{char} (U+{ord(char):04X})" for char, _ in lost.most_common(8)) + (", …" if len(lost) > 8 else "")
+        text = f"{origin}: no token carries {lost.total():,} of its characters: {names}."
+        found.append(Remark("lost_characters", str(origin), text, lost.total(), detail="".join(c for c, _ in lost.most_common(64))))
+        return found
+    looked_at = origin.line % LOOKED_AT == 0 or origin.line <= LOOKED_AT
+    change = next(filter(None, map(tokenizer.change_of, texts)), None) if looked_at else None
+    if change is not None:
+        found.append(Remark("changed_text", str(origin), f"{origin}: the tokenizer makes {change[1]!r} of {change[0]!r}."))
+    return found
 
 
 def _all_scored(sequence: Sequence) -> Sequence:
@@ -87,15 +185,13 @@ def _fit(sequence: Sequence, row: Row, everything: bool, max_length: int, too_lo
         return [sequence]
     if everything and isinstance(row, Document):
         return _pieces(sequence, max_length)
-    if too_long == "refuse":
-        raise DataError(
-            f"{row.origin}: this row has {len(sequence)} tokens, the limit is {max_length}. "
-            f"Shorten it, raise `data.max_length` if the model's context allows, or set `data.too_long` to `drop` or `cut`."
-        )
     if too_long == "drop":
         encoded.num_dropped += 1
         return []
     encoded.num_cut += 1
+    lost = int((sequence.weights[max_length:] != 0).sum())
+    text = f"{row.origin}: this row has {len(sequence)} tokens and was cut to {max_length}; {lost} learned tokens went with its end."
+    encoded.remarks.append(Remark("cut", str(row.origin), text, lost))
     return [Sequence(sequence.ids[:max_length], sequence.weights[:max_length])]
 
 
@@ -105,15 +201,11 @@ def _pieces(sequence: Sequence, max_length: int) -> list[Sequence]:
     return [_all_scored(Sequence(sequence.ids[s : s + max_length], sequence.weights[s : s + max_length] * 0)) for s in starts]
 
 
-def refuse_kinds(rows: Iterable[Row], accepted: tuple[str, ...], method: str) -> None:
-    """Refuse rows of a kind that the method does not learn from.
+def refuse_kind(kind: str, where: str, accepted: tuple[str, ...], method: str) -> None:
+    """Refuse a kind of row that the method does not learn from.
 
     Raises:
-        DataError: naming the first such row.
+        DataError: naming the row at `where`.
     """
-    for row in rows:
-        if type(row).__name__ not in accepted:
-            raise DataError(
-                f"{row.origin}: this is a {type(row).__name__.lower()}, "
-                f"but `{method}` learns from {listed([a.lower() + 's' for a in accepted])}."
-            )
+    if kind not in accepted:
+        raise DataError(f"{where}: this is a {kind.lower()}, but `{method}` learns from {listed([a.lower() + 's' for a in accepted])}.")

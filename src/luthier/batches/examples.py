@@ -1,5 +1,6 @@
-"""`Example`, the smallest set of answers whose loss cannot be split, and `Lot`, a table of them with columns."""
+"""`Lot`: a table of examples with columns that go with them."""
 
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -7,43 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.text.sequence import Sequence
+from luthier.batches.example import Column, Example, Examples, column
 
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """A row as token ids: one sequence for SFT, two for a pair, k for a ranking. Beginnings that sequences share are computed once."""
-
-    sequences: tuple[Sequence, ...]
-    dataset: int = 0
-    origin: str = ""
-    num_bytes: int = 0
-    """UTF-8 bytes that the scored tokens spell; counted for validation, 0 elsewhere."""
-
-    @property
-    def prompt(self) -> np.ndarray:
-        """(n,) ids before the first scored token: what an answer is drawn to."""
-        sequence = self.sequences[0]
-        return sequence.ids[: int(np.flatnonzero(sequence.weights)[0])]
-
-    def answered(self, ids: np.ndarray) -> "Example":
-        """The prompt with another answer, each token of which is scored."""
-        prompt = self.prompt
-        weights = np.concatenate([np.zeros(len(prompt)), np.ones(len(ids))]).astype(np.float32)
-        return Example((Sequence(np.concatenate([prompt, ids]), weights),), self.dataset, self.origin)
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that one-by-one computation would take."""
-        return sum(len(s) for s in self.sequences)
-
-    @property
-    def num_trained(self) -> int:
-        return sum(s.num_trained for s in self.sequences)
-
-    @property
-    def longest(self) -> int:
-        return max(len(s) for s in self.sequences)
+__all__ = ["Column", "Example", "Examples", "Lot", "column"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +21,7 @@ class Lot:
     sequence, then position. The engine writes a lot with columns to the run folder before its first step.
     """
 
-    examples: tuple[Example, ...]
+    examples: Seq[Example]
     row_columns: dict[str, Tensor] = field(default_factory=dict)
     token_columns: dict[str, Tensor] = field(default_factory=dict)
 
@@ -72,7 +39,7 @@ class Lot:
     @property
     def token_offsets(self) -> np.ndarray:
         """(R + 1,): where each example's trained tokens begin in a token column."""
-        return np.concatenate([[0], np.cumsum([e.num_trained for e in self.examples], dtype=np.int64)])
+        return np.concatenate([[0], np.cumsum(column(self.examples, "num_trained"))])
 
     def take(self, index: np.ndarray) -> Self:
         """The examples at `index`, in that order, with their part of each column."""

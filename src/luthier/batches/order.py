@@ -4,10 +4,10 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 
-from luthier.data.mix import order
+from luthier.data.mix import num_shown, order
 
 
-def steps(datasets: Seq[int], weights: Seq[float], batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def steps(datasets: Seq[int] | np.ndarray, weights: Seq[float], batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Row indices of each step. The last step takes what is left.
 
     Args:
@@ -15,6 +15,12 @@ def steps(datasets: Seq[int], weights: Seq[float], batch_size: int, seed: int, e
     """
     belongs = np.asarray(datasets)
     members = [np.flatnonzero(belongs == i) for i in range(len(weights))]
-    drawn = order([len(m) for m in members], weights, seed, epoch)
-    index = np.array([members[dataset][row] for dataset, row in drawn], dtype=np.int64)
+    places = order([len(m) for m in members], weights, seed, epoch)
+    index = np.concatenate([np.empty(0, np.int64), *members])[places]
     return [index[start : start + batch_size] for start in range(0, len(index), batch_size)]
+
+
+def num_steps(datasets: Seq[int] | np.ndarray, weights: Seq[float], batch_size: int, epoch: int) -> int:
+    """How many steps that makes."""
+    sizes = np.bincount(np.asarray(datasets, dtype=np.int64), minlength=len(weights))[: len(weights)]
+    return -(-num_shown(sizes.tolist(), weights, epoch) // batch_size)

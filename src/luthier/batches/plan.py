@@ -25,6 +25,7 @@ def cut(examples: Seq[Example], token_budget: int, packing: Packing) -> list[Mic
     Rows with a common beginning are kept together where they fit; a row over the budget runs alone and is marked.
     """
     token_budget = min(token_budget, packing.max_tokens or token_budget)
+    examples = tuple(examples)  # each is looked at several times: from the disk it is read once
     return [batch for rows in _compatible(examples, packing) for batch in _fill(examples, rows, token_budget, packing)]
 
 

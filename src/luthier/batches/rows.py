@@ -1,6 +1,7 @@
 """`Rows`: what a method sees of a micro-batch: columns, and sums over what belongs together. Never a stream, a device or a rank."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -46,6 +47,20 @@ class Rows:
     def branches(self, per_sequence: Tensor) -> Tensor:
         """(S,) as (R, k), where every row has k sequences."""
         return per_sequence.view(len(self), -1)
+
+    @property
+    def is_text(self) -> Tensor:
+        """(N,) fp32: 1 for scored tokens that spell text, 0 for special ones, such as the token that ends an answer.
+
+        Validation says which they are; elsewhere all count as text.
+        """
+        return self.columns["is_text"] if "is_text" in self.columns else torch.ones_like(self.weights)
+
+    def with_special(self, ids: frozenset[int]) -> Self:
+        """The same rows, told which tokens are special."""
+        special = torch.tensor(sorted(ids), dtype=torch.long, device=self.stream.targets.device)
+        is_text = (~torch.isin(self.stream.targets, special)).to(self.weights.dtype)
+        return replace(self, columns={**self.columns, "is_text": is_text})
 
     @property
     def first_tokens(self) -> Tensor:

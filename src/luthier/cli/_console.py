@@ -8,9 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from luthier.cli._results import show
 from luthier.engine.report import Reporter, Silent
+from luthier.recipes.page import Results
 from luthier.recipes.quantities import duration, metric, words
 from luthier.recipes.run import Run
+
+WORTH_A_BAR_S = 2.0
+"""What is done sooner needs no bar."""
 
 
 class ConsoleReporter:
@@ -19,7 +24,7 @@ class ConsoleReporter:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.progress = Progress(
-            TextColumn("step {task.fields[place]}"),
+            TextColumn("{task.description} {task.fields[place]}"),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[status]}"),
             console=console,
@@ -29,6 +34,18 @@ class ConsoleReporter:
         self.task: TaskID | None = None
         self.total = 0
 
+    def encoding(self, done: int, total: int, seconds_left: float) -> None:
+        if self.task is None:
+            if seconds_left < WORTH_A_BAR_S:
+                return
+            self.progress.start()
+            self.task = self.progress.add_task("encoding row", total=total, place="", status="")
+        self.progress.update(self.task, completed=done, place=f"{done:,}/{total:,}", status=f"{duration(seconds_left)} left")
+        if done == total:
+            self.progress.remove_task(self.task)
+            self.progress.stop()
+            self.task = None
+
     def started(self, description: dict[str, str], total_steps: int, first_step: int) -> None:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in description.items():
@@ -37,7 +54,7 @@ class ConsoleReporter:
         self.total = total_steps
         self.progress.start()
         self.task = self.progress.add_task(
-            "", total=total_steps, completed=first_step, place=f"{first_step}/{total_steps}", status="checking"
+            "step", total=total_steps, completed=first_step, place=f"{first_step}/{total_steps}", status="checking"
         )
 
     def step(self, metrics: dict[str, float], seconds_left: float) -> None:
@@ -55,7 +72,8 @@ class ConsoleReporter:
         self.console.print(f"[dim]step {step:>5}[/dim]  held-out {shown}{'  [green]best[/green]' if best and step else ''}")
 
     def event(self, message: str) -> None:
-        self.console.print(f"[dim]{message}[/dim]", highlight=False)
+        style = "yellow" if message.startswith("Warning:") else "dim"
+        self.console.print(message, style=style, highlight=False, markup=False)
 
     def ended(self, status: str) -> None:
         self.progress.stop()
@@ -68,6 +86,10 @@ def show_run(run: Callable[[Reporter], Run], as_json: bool) -> None:
         return
     console = Console()
     finished = reported(run, console)
+    results = Results(finished.folder, str(finished.path))
+    if results.comparison:
+        show(console, results)
+        return
     summary(console, finished)
     paused = finished.record["status"] == "paused"
     console.print(f"Paused. Go on with:  luthier resume {finished.path}" if paused else f"Try it:  luthier chat {finished.path}")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from luthier.data.cache import TOKENS, Cache
+
 GIB = 2**30
 
 INSTRUCTION_SETS = {
@@ -73,6 +75,16 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Token ids that are kept in the user's cache."""
+
+    folder: str
+    num_files: int
+    gib: float
+    limit_gib: float
+
+
+@dataclass(frozen=True)
 class Disk:
     path: str
     free_gib: float
@@ -108,6 +120,11 @@ def read_gpus(root: Path = Path("/")) -> tuple[Gpu, ...]:
     others = [gpu for gpu in on_the_bus if not (named and gpu.vendor == "NVIDIA")]
     apple = [Gpu("Apple", _mac_processor() or "Apple silicon")] if (platform.system(), platform.machine()) == ("Darwin", "arm64") else []
     return (*named, *others, *apple)
+
+
+def read_kept(environment: Mapping[str, str]) -> Kept:
+    cache = Cache.of_user(TOKENS, environment)
+    return Kept(str(cache.folder), cache.num_entries, cache.size_bytes / GIB, cache.limit_bytes / GIB)
 
 
 def read_disk(path: Path) -> Disk:

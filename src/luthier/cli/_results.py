@@ -20,8 +20,9 @@ def show(console: Console, results: Results) -> None:
     if results.headlines:
         console.print(Padding(_before_and_after(results), (0, 0, 1, 2)))
     console.print(Padding(_facts(results), (0, 0, 0, 2)))
-    _heading(console, "The page of results, to look at and to show")
-    console.print(f"  {results.name}/{FILE}", soft_wrap=True)
+    if (results.folder.path / FILE).is_file():
+        _heading(console, "The page of results, to look at and to show")
+        console.print(f"  {results.name}/{FILE}", soft_wrap=True)
     _heading(console, "Try next")
     for command, what in results.next_commands:
         console.print(f"  [dim]# {what}[/dim]")

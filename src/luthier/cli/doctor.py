@@ -1,6 +1,7 @@
 """Look at this machine: what is here, what is missing, and what would be faster."""
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterable
@@ -11,16 +12,20 @@ from typing import Annotated
 import typer
 
 from luthier.cli._machine import (
+    GIB,
     Disk,
     Gpu,
+    Kept,
     Memory,
     Processor,
     read_disk,
     read_gpus,
+    read_kept,
     read_memory,
     read_packages,
     read_processor,
 )
+from luthier.data.cache import SURVEYS, TOKENS, Cache
 
 SECTION = "Start here"
 
@@ -49,6 +54,8 @@ class Facts:
     packages: dict[str, str | None]
     torch: Torch
     disk: Disk
+    tokens: Kept
+    """Token ids of data files that were encoded before."""
     starter: bool
     """Whether the model that comes with Luthier lies where it should."""
 
@@ -61,16 +68,34 @@ class Advice:
     """True where something does not work without it; False where something could be better, or is only good to know."""
 
 
-def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")] = False) -> None:
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")] = False,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="Remove the token ids that were kept of data files; nothing else.")
+    ] = False,
+) -> None:
     """Look at this machine: what is here, what is missing, and what would be faster.
 
-    Works without torch, and changes nothing.
+    Works without torch, and changes nothing but what it is told to clear.
     """
+    if clear_cache:
+        _clear_cache(as_json)
+        return
     facts = look()
     if as_json:
         typer.echo(json.dumps({**asdict(facts), "advice": [asdict(item) for item in advise(facts)]}, indent=2, ensure_ascii=False))
     else:
         show(facts, advise(facts))
+
+
+def _clear_cache(as_json: bool) -> None:
+    before = read_kept(os.environ)
+    freed = sum(Cache.of_user(name, os.environ).clear() for name in (TOKENS, SURVEYS))
+    if as_json:
+        typer.echo(json.dumps({"folder": before.folder, "files": before.num_files, "freed_bytes": freed}))
+    else:
+        what = f"the token ids of {_plural(before.num_files, 'data file')}, {_size(freed / GIB)}," if before.num_files else "nothing"
+        typer.echo(f"Removed {what} from {before.folder}.")
 
 
 def look() -> Facts:
@@ -84,6 +109,7 @@ def look() -> Facts:
         packages=packages,
         torch=_ask_torch() if packages["torch"] else Torch(),
         disk=read_disk(Path.cwd()),
+        tokens=read_kept(os.environ),
         starter=(STARTER / "config.json").is_file(),
     )
 
@@ -193,6 +219,7 @@ def _rows(facts: Facts) -> list[tuple[str, str]]:
         ("Graphics", "; ".join(f"{gpu.vendor}: {gpu.name}" for gpu in facts.gpus) or "none found"),
         ("torch uses", _torch_uses(torch)),
         ("Disk", f"{facts.disk.free_gib:.0f} of {facts.disk.total_gib:.0f} GiB free at {facts.disk.path}"),
+        ("Token ids", _kept(facts.tokens)),
         ("Python", facts.python),
         ("Packages", ", ".join(installed)),
         ("Not installed", ", ".join(missing)),
@@ -206,6 +233,17 @@ def _torch_uses(torch: Torch) -> str:
         return "nothing yet"
     threads = _plural(torch.threads, "thread")
     return f"the CPU, {threads}" if torch.accelerator is None else f"{torch.accelerator}, and {threads} of the CPU"
+
+
+def _kept(tokens: Kept) -> str:
+    if not tokens.limit_gib:
+        return "not kept (LUTHIER_CACHE_GIB is 0)"
+    files = f"of {_plural(tokens.num_files, 'data file')}, {_size(tokens.gib)}" if tokens.num_files else "none yet"
+    return f"{files} (at most {tokens.limit_gib:g} GiB), at {tokens.folder}"
+
+
+def _size(gib: float) -> str:
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{1024 * gib:.1f} MiB"
 
 
 def _plural(number: int, noun: str) -> str:

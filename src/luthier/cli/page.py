@@ -15,8 +15,8 @@ def command(
 ) -> None:
     """Draw a run's page of results, one HTML file that needs nothing else.
 
-    The page shows what record.json, metrics.jsonl, samples.jsonl and, after a demo, comparison.jsonl say. It asks no network for anything,
-    so it can be sent as it is.
+    The page shows what record.json, metrics.jsonl, samples.jsonl and, where questions were compared, comparison.jsonl say. It asks no
+    network for anything, so it can be sent as it is.
     """
     from luthier.recipes.page import write_page
 

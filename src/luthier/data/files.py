@@ -41,6 +41,8 @@ def existing(path: str) -> Path:
     if not file.exists():
         beside = [str(entry) for entry in file.parent.iterdir() if entry.is_file()] if file.parent.is_dir() else []
         raise DataError(f"There is no file {path}.{did_you_mean(str(file), beside)}")
+    if not file.is_file():
+        raise DataError(f"{path} is a device or a pipe. Its rows are read more than once: write them to a file first.")
     return file
 
 
@@ -48,32 +50,57 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Each line with its number, counted from 1, without its end. A `.gz` is read through; a byte order mark is left out.
 
     Raises:
-        DataError: not UTF-8 text, or a compressed file that ends in the middle.
+        DataError: a file of another kind, or a compressed file that ends in the middle. (What is wrong within a line, `text` says.)
     """
     number = 0
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             for number, line in enumerate(file, start=1):
                 if number == 1:
                     _refuse_binary(line, path)
                     line = line.removeprefix(BOM)
-                if b"\0" in line:
-                    raise DataError(
-                        f"{path}:{number}: this line holds NUL bytes, so the file is not text, or is damaged. Save it as UTF-8 text."
-                    )
                 yield number, line.rstrip(b"\r\n")
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise DataError(f"{path} is a compressed file that is cut off or damaged after line {number}. Copy or download it again.") from None
+        raise DataError(
+            f"{path}:{number + 1}: here the file breaks off. It is a compressed file that is cut off or damaged. Copy or download it again."
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def content(path: Path) -> bytes:
+    """A whole file, unpacked, without a byte order mark.
+
+    Raises:
+        DataError: as `lines`.
+    """
+    try:
+        with opened(path) as file:
+            data = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise DataError(f"{path} is a compressed file that is cut off or damaged. Copy or download it again.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    _refuse_binary(data[:32], path)
+    return data.removeprefix(BOM)
+
+
+def is_parquet(path: Path) -> bool:
+    try:
+        with opened(path) as file:
+            return file.read(4) == b"PAR1"
+    except (OSError, EOFError, zlib.error):
+        return False  # whoever reads it says what is wrong
 
 
 def text(line: bytes, path: Path, number: int) -> str:
     """A line as text.
 
     Raises:
-        DataError: not UTF-8.
+        DataError: not UTF-8, or NUL bytes in it.
     """
+    if b"\0" in line:
+        raise DataError(f"{path}:{number}: this line holds NUL bytes, so the file is not text, or is damaged. Save it as UTF-8 text.")
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -89,7 +116,8 @@ def fingerprint(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
+    """A file's bytes, unpacked where they are gzip's, whatever its name."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]

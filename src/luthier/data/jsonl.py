@@ -1,7 +1,7 @@
 """One JSON object per line: decoding, and the sentences for lines and fields that are not what they should be."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,6 @@ from luthier.spec.rows import Origin
 Fields = dict[str, Any]
 
 ARRAY = "this is a JSON array. Write one object per line instead (JSONL), for instance with `jq -c '.[]' rows.json > rows.jsonl`."
-
-
-def lines(path: Path) -> Iterator[tuple[Origin, bytes]]:
-    """Each line that is not blank, with its place."""
-    for number, line in files.lines(path):
-        if line and not line.isspace():
-            yield Origin(str(path), number), line
 
 
 def fields(line: bytes, origin: Origin) -> Fields:
@@ -60,7 +53,9 @@ def shown(value: Any, longest: int = 60) -> str:
         return f"an object with {listed(list(value)[:5], 'and')}" if value else "an empty object"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bytes):
+        return "1 byte" if len(value) == 1 else f"{len(value)} bytes"
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= longest else text[: longest - 2] + '…"'
 
 

@@ -2,41 +2,22 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args
 
 from luthier.data import files, jsonl
 from luthier.data.check import check
-from luthier.data.sample import Sample, sample
+from luthier.data.recognize import FORMATS, Recognized, recognize
+from luthier.data.records import of_split, records
 from luthier.errors import DataError
-from luthier.spec import folder
 from luthier.spec.nearest import listed
-from luthier.spec.rows import Origin, Row, Skipped
+from luthier.spec.rows import Faulty, Origin, Row, Skipped
 from luthier.spec.run import DataSource
 
-FORMATS = "luthier.data.formats"
+__all__ = ["FORMATS", "DataSet", "Recognized", "load", "read", "recognize", "stream"]
 
-REMEDIES = {
-    "chosen": "They are pairs of a better and a worse answer, which methods for preferences learn from, not this one.",
-    "rejected": "They are pairs of a better and a worse answer, which methods for preferences learn from, not this one.",
-    "label": "A `label` judges a text or names its class; what is to be imitated must stand as a `completion`.",
-    "conversations": 'They look like ShareGPT\'s: write `{"messages": [{"role": "user", "content": …}, …]}`.',
-    "instruction": 'They look like Alpaca\'s: write `{"prompt": …, "completion": …}`, the input joined to the instruction.',
-}
-"""What to do about rows that other tools know, by a field that gives them away."""
-
-
-@dataclass(frozen=True)
-class Recognized:
-    """How a file is read. `mapping` says what becomes of its fields, for people; `automatic` whether it was recognized or given."""
-
-    format: str
-    mapping: str
-    automatic: bool
-    module: ModuleType
-
-    def __str__(self) -> str:
-        return f"{self.format}{' (recognized)' if self.automatic else ''}" + (f": {self.mapping}" if self.mapping else "")
+KINDS = get_args(Row)
 
 
 @dataclass(frozen=True)
@@ -59,22 +40,42 @@ def load(source: DataSource) -> DataSet:
         DataError: a file or row that cannot be used: where, what was found, what to do.
         SettingsError: an unknown format.
     """
-    recognized = recognize(source)
-    rows: list[Row] = []
+    recognized = one_part(source)
     skipped: list[Skipped] = []
-    for row in recognized.module.read(files.existing(source.path)):
+    found = list(rows(source, recognized, skipped))
+    if not found:
+        raise DataError(f"{source.path} holds no row of the format `{recognized.format}`.")
+    return DataSet(source, recognized, found, tuple(notes_on(skipped, source.path)), files.fingerprint(source.path))
+
+
+def one_part(source: DataSource) -> Recognized:
+    """How a file that is to be learned from is read. See `recognize`.
+
+    Raises:
+        DataError: besides, a file of several parts where none is named.
+    """
+    recognized = recognize(source)
+    if recognized.parts and source.split is None:
+        raise DataError(
+            f"{source.path} holds several parts: {listed(recognized.parts, 'and')}. Say which to read, so that none is learned by mistake: "
+            f"`{{path: {source.path}, split: {'train' if 'train' in recognized.parts else recognized.parts[0]}}}`."
+        )
+    return recognized
+
+
+def rows(source: DataSource, recognized: Recognized, skipped: list[Skipped]) -> Iterator[Row]:
+    """The rows alone, one after the other; stretches that are left out are added to `skipped`.
+
+    Raises:
+        DataError: the first fault.
+    """
+    for row in stream(source, recognized):
+        if isinstance(row, Faulty):
+            raise DataError(row.why)
         if isinstance(row, Skipped):
             skipped.append(row)
-            continue
-        if not isinstance(row, get_args(Row)):
-            raise DataError(
-                f"{source.format} yielded {type(row).__name__} from {source.path}; a format yields `Conversation` or `Document` rows."
-            )
-        check(row)
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{source.path} holds no row of the format `{recognized.format}`.")
-    return DataSet(source, recognized, rows, tuple(_notes(skipped, source.path)), files.fingerprint(source.path))
+        else:
+            yield row
 
 
 def read(source: DataSource) -> list[Row]:
@@ -82,59 +83,80 @@ def read(source: DataSource) -> list[Row]:
     return load(source).rows
 
 
-def recognize(source: DataSource) -> Recognized:
-    """The format of a file: the one given, or the one that fits best.
+def stream(source: DataSource, recognized: Recognized | None = None) -> Iterator[Row | Skipped | Faulty]:
+    """Every row of a file, checked, in one pass, which goes on after a faulty one.
+
+    It ends early only where nothing can follow: a file that breaks off, or a reader of one's own that
+    raises. The last thing it yields then says so.
 
     Raises:
-        DataError: no format fits, or several do equally; an empty, binary or missing file.
-        SettingsError: an unknown format.
+        DataError: a file that holds no rows at all. SettingsError: an unknown format.
     """
+    recognized = recognized or recognize(source)
     path = files.existing(source.path)
-    beginning = sample(path)
-    if not beginning.lines:
-        raise DataError(f"{source.path} is empty. Give a file with at least one row.")
-    automatic = source.format == "auto"
-    name = _fitting(beginning, source.path) if automatic else source.format
-    module = folder.load(FORMATS, name)
-    describe = getattr(module, "mapping", None)
-    return Recognized(name, describe(beginning) if describe else "", automatic, module)
+    last = Origin(str(path), 0)
+    try:
+        for row in _rows(path, recognized, source.split):
+            if isinstance(row, KINDS):
+                last = row.origin
+                try:
+                    check(row)
+                except DataError as error:
+                    yield Faulty(str(error), row.origin)
+                    continue
+            elif not isinstance(row, Skipped | Faulty):
+                raise DataError(
+                    f"{recognized.format} yielded {type(row).__name__} from {source.path}; "
+                    f"a format yields rows such as `Conversation` (luthier.spec.rows)."
+                )
+            yield row
+    except DataError as error:
+        yield Faulty(str(error), Origin(last.path, last.line + 1))
 
 
-def _fitting(beginning: Sample, path: str) -> str:
-    scores = {name: folder.load(FORMATS, name).sniff(beginning) for name in folder.names(FORMATS)}
-    best = max(scores.values())
-    if best < 0.5:
-        raise DataError(_unrecognized(beginning, path))
-    fitting = [name for name, score in scores.items() if score == best]
-    if len(fitting) > 1:
-        if best < 1:
-            raise DataError(
-                f"{path} holds rows of the formats {listed(fitting, 'and')}. All rows of a file have one format: give each a file."
-            )
-        raise DataError(f"{path} fits the formats {listed(fitting, 'and')}. Say which: `{{path: {path}, format: {fitting[0]}}}`.")
-    return fitting[0]
+def _rows(path: Path, recognized: Recognized, split: str | None) -> Iterator[Row | Skipped | Faulty]:
+    module = recognized.module
+    if hasattr(module, "read") and (recognized.container == "text" or not hasattr(module, "row")):
+        yield from module.read(path)
+    elif recognized.container == "jsonl" and hasattr(module, "quick") and split is None:
+        yield from _quick_rows(path, module)
+    else:
+        for record in records(path, recognized.container):
+            if isinstance(record, Faulty):
+                yield record
+            elif split is None or of_split(record, split):
+                yield from _of_fields(record[1], record[0], module)
 
 
-def _unrecognized(beginning: Sample, path: str) -> str:
-    """What the file looks like instead, and what to do."""
-    known = f"Known formats: {'; '.join(f'`{name}` ({folder.load(FORMATS, name).DESCRIPTION})' for name in folder.names(FORMATS))}."
-    if not beginning.objects:
-        if beginning.lines[0].lstrip().startswith(("{", "[")):
-            jsonl.fields(beginning.lines[0].encode(), Origin(path, 1))
-        first = jsonl.shown(beginning.lines[0])
-        return f"{path} is not in a format that can be read: its first line is {first}. {_text_remedy(beginning)} {known}"
-    keys = list(beginning.objects[0])
-    remedy = next((f" {REMEDIES[key]}" for key in REMEDIES if key in keys), "")
-    return f"{path} is not in a format that can be read: its rows have {listed(keys[:8], 'and') or 'no fields'}.{remedy} {known}"
+def _quick_rows(path: Path, module: ModuleType) -> Iterator[Row | Skipped | Faulty]:
+    """JSONL of a format that decodes most lines without making fields of them first."""
+    name, quick = str(path), module.quick
+    for number, line in files.lines(path):
+        if not line or line.isspace():
+            continue
+        origin = Origin(name, number)
+        if (row := quick(line, origin)) is not None:
+            yield row
+            continue
+        try:
+            fields = jsonl.fields(line, origin)
+        except DataError as error:
+            yield Faulty(str(error), origin)
+            continue
+        yield from _of_fields(fields, origin, module)
 
 
-def _text_remedy(beginning: Sample) -> str:
-    if beginning.suffix in (".csv", ".tsv"):
-        return "A table must be turned into JSONL, with one column as `prompt` and one as `completion`."
-    return "Raw text in a file not named `.txt` is read with `format: text`."
+def _of_fields(fields: dict[str, Any], origin: Origin, module: ModuleType) -> Iterable[Row | Faulty]:
+    """A record's row; several where several people judged it."""
+    try:
+        row = module.row(fields, origin)
+    except DataError as error:
+        return (Faulty(str(error), origin),)
+    return row if isinstance(row, tuple) else (row,)
 
 
-def _notes(skipped: Iterable[Skipped], path: str) -> Iterator[str]:
+def notes_on(skipped: Iterable[Skipped], path: str) -> Iterator[str]:
+    """What was left out of a file, a sentence for each reason."""
     reasons: dict[str, list[Skipped]] = {}
     for stretch in skipped:
         reasons.setdefault(stretch.why, []).append(stretch)

@@ -1,8 +1,10 @@
 """Messages in OpenAI's JSON as `Message`s: roles by their other names, content in parts, the older function calls."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from luthier.data.jsonl import shown, wrong
 from luthier.errors import DataError
@@ -18,6 +20,7 @@ KEYS = {
     "role",
     "content",
     "weight",
+    "loss_weight",
     "name",
     "tool_calls",
     "tool_call_id",
@@ -28,19 +31,34 @@ KEYS = {
     "refusal",
 }
 
+PARTS = {
+    "image_url": "an image",
+    "input_image": "an image",
+    "image": "an image",
+    "input_audio": "sound",
+    "audio": "sound",
+    "video": "a video",
+    "file": "a file",
+}
+"""Parts of content that are no text, by their type."""
+
 SILENT_KEYS = {"audio", "annotations", "id", "object", "status", "created", "timestamp", "metadata"}
 """Keys in the answers of APIs that say nothing about the text."""
 
 
-def message(fields: Any, origin: Origin, number: int) -> Message:
+def message(fields: Any, origin: Origin, number: int, within: str = "") -> Message:
     """One message.
 
     Args:
-        number: its place in the row, counted from 1, for messages.
+        number: its place in the row, counted from 1, for messages. within: such as ` of `chosen``, where a row has several lists of them.
     Raises:
         DataError: a field of the wrong kind, a part that is not text, or a key that looks misspelt.
     """
-    where = f"message {number}"
+    if isinstance(fields, dict) and len(fields) == 2:  # most are no more than that
+        role, content = fields.get("role"), fields.get("content")
+        if isinstance(role, str) and isinstance(content, str):
+            return Message(RENAMED_ROLES.get(role, role), content)
+    where = f"message {number}{within}"
     if not isinstance(fields, dict):
         raise wrong(origin, where, fields, 'it must be an object such as {"role": "user", "content": "…"}')
     _refuse_misspelt(fields, origin, where)
@@ -60,25 +78,52 @@ def message(fields: Any, origin: Origin, number: int) -> Message:
     )
 
 
+def linked(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Results without an id (of the older function calls, of ShareGPT) point to the call that they answer: calls are answered in order."""
+    found: list[Message] = []
+    calls: list[Any] = []
+    for turn in messages:
+        if turn.tool_calls:
+            calls = [call.get("id") for call in turn.tool_calls]
+        if turn.role == "tool" and turn.tool_call_id is None and calls:
+            turn = msgspec.structs.replace(turn, tool_call_id=calls.pop(0) if len(calls) > 1 else calls[0])
+        found.append(turn)
+    return tuple(found)
+
+
 def tools(fields: Fields, origin: Origin) -> tuple[dict[str, Any], ...]:
     """The tools of a row, from `tools` or the older `functions`.
 
     Raises:
         DataError: a list of something other than functions.
     """
-    older = fields.get("functions") or []
-    given = fields.get("tools") or ([{"type": "function", "function": entry} for entry in older] if isinstance(older, list) else older)
+    if not fields.get("tools") and not fields.get("functions"):
+        return ()
+    older = _listing(fields.get("functions")) or []
+    given = _listing(fields.get("tools")) or (
+        [{"type": "function", "function": entry} for entry in older] if isinstance(older, list) else older
+    )
     if not isinstance(given, list):
         raise wrong(origin, "`tools`", given, "it must be a list of tools in OpenAI's shape")
     return tuple(_tool(entry, origin, i) for i, entry in enumerate(given, start=1))
 
 
+def _listing(given: Any) -> Any:
+    """Tools as a list, which some files hold as JSON text."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given or "[]")
+    except (ValueError, RecursionError):
+        return given
+
+
 def _tool(entry: Any, origin: Origin, number: int) -> dict[str, Any]:
-    function = entry.get("function") if isinstance(entry, dict) else None
+    function = entry.get("function", entry) if isinstance(entry, dict) else None  # some files leave the wrapping out
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         shape = '{"type": "function", "function": {"name": …, "parameters": …}}'
         raise wrong(origin, f"tool {number}", entry, f"it must be an object such as {shape}")
-    return dict(entry)
+    return dict(entry) if "function" in entry else {"type": "function", "function": function}
 
 
 def _refuse_misspelt(fields: Fields, origin: Origin, where: str) -> None:
@@ -109,12 +154,13 @@ def _content(fields: Fields, origin: Origin, where: str) -> str:
 def _part(part: Any, origin: Origin, where: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in ("text", "refusal", "input_text", "output_text"):
-        value = part.get("refusal" if kind == "refusal" else "text")
+        value = part.get("refusal" if kind == "refusal" else "text", part.get("value"))
         if isinstance(value, str):
             return value
         raise wrong(origin, f"a part of {where}", part, 'a text part must be {"type": "text", "text": "…"}')
     if isinstance(kind, str):
-        raise DataError(f"{origin}: {where} has a part of type {shown(kind)}, and only text can be learned. Remove the part or the row.")
+        what = PARTS.get(kind, f"a part of type {shown(kind)}")
+        raise DataError(f"{origin}: {where} has {what}, and only text can be learned. Remove the part or the row.")
     raise wrong(origin, f"a part of {where}", part, 'it must be an object such as {"type": "text", "text": "…"}')
 
 
@@ -130,7 +176,7 @@ def _text_of(fields: Fields, keys: tuple[str, ...], origin: Origin, where: str) 
 
 
 def _weight(fields: Fields, origin: Origin, where: str) -> float:
-    weight = fields.get("weight")
+    weight = fields.get("weight", fields.get("loss_weight"))
     if weight is None:
         return 1.0
     if isinstance(weight, bool) or not isinstance(weight, int | float):

@@ -18,19 +18,31 @@ def order(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int)
     Args:
         sizes: rows of each set. weights: of each set, above 0. epoch: counted from 0.
     Returns:
-        (N, 2) int64: index of the set, and of the row within it. N may be 0 where all the weights are small.
+        (N,) int64: places in all sets laid end to end. N may be 0 where all the weights are small.
     """
-    shown = [_with_set(i, _turn(size, weight, seed, i, epoch)) for i, (size, weight) in enumerate(zip(sizes, weights, strict=True))]
-    rows = np.concatenate(shown) if shown else np.empty((0, 2), np.int64)
-    return rows[generator(seed, "order", epoch).permutation(len(rows))]
+    shown = [_turn(size, weight, seed, i, epoch) for i, (size, weight) in enumerate(zip(sizes, weights, strict=True))]
+    first = np.cumsum([0, *sizes])
+    places = np.concatenate([np.empty(0, np.int64), *(rows + start for rows, start in zip(shown, first, strict=False))])
+    return places[generator(seed, "order", epoch).permutation(len(places))]
+
+
+def num_shown(sizes: Sequence[int], weights: Sequence[float], epoch: int) -> int:
+    """How many rows `order` returns."""
+    return sum(len(_places(size, weight, epoch)) for size, weight in zip(sizes, weights, strict=True))
+
+
+def _places(size: int, weight: float, epoch: int) -> range:
+    """Places in a set's endless circle. Exact fractions: 0.29 · 100 rows are 29, and no row is lost to rounding over epochs."""
+    length = _length(size, weight)
+    return range(ceil(epoch * length), ceil((epoch + 1) * length))
+
+
+def _length(size: int, weight: float) -> Fraction:
+    return Fraction(weight).limit_denominator(1_000_000) * size
 
 
 def _turn(size: int, weight: float, seed: int, index: int, epoch: int) -> np.ndarray:
-    """The rows of one set in one epoch, (n,) int64. Exact fractions: 0.29 · 100 rows are 29, and no row is lost to rounding over epochs."""
-    length = Fraction(weight).limit_denominator(1_000_000) * size
-    places = np.arange(ceil(epoch * length), ceil((epoch + 1) * length)) % max(size, 1)
-    return places if length.denominator == 1 and length % max(size, 1) == 0 else generator(seed, "circle", index).permutation(size)[places]
-
-
-def _with_set(index: int, rows: np.ndarray) -> np.ndarray:
-    return np.stack([np.full_like(rows, index), rows], axis=1).astype(np.int64, copy=False)
+    """The rows of one set in one epoch, (n,) int64."""
+    length, places = _length(size, weight), _places(size, weight, epoch)
+    rows = np.arange(places.start, places.stop) % max(size, 1)
+    return rows if length.denominator == 1 and length % max(size, 1) == 0 else generator(seed, "circle", index).permutation(size)[rows]

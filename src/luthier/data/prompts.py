@@ -1,22 +1,41 @@
-"""Files → prompts to be answered: chat rows up to the last question, `{"prompt": …}`, raw text, or a line each."""
+"""Files → prompts to be answered: `{"prompt": …}`, what rows of any format ask, raw text, or a line each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from luthier.data import files, jsonl
 from luthier.data.check import check
-from luthier.data.formats import dialogue
+from luthier.data.formats import dialogue, labels
 from luthier.data.messages import message, tools
+from luthier.data.recognize import recognize
+from luthier.data.records import container, records
 from luthier.data.sample import sample
+from luthier.data.turns import decoded, is_turns
 from luthier.errors import DataError
 from luthier.spec.nearest import listed
-from luthier.spec.rows import Conversation, Message, Origin
+from luthier.spec.rows import (
+    Conversation,
+    Document,
+    Faulty,
+    Labeled,
+    Message,
+    Origin,
+    Preference,
+    Ranking,
+    Rating,
+    Row,
+    Skipped,
+    Thumb,
+)
+from luthier.spec.run import DataSource
 
 QUESTIONS = ("prompt", "question", "text")
 ANSWERS = ("completion", "response", "answer")
-OBJECTS = (".jsonl", ".json", ".ndjson")
+PLAIN = (".chat", ".prompt_completion", ".text")
+"""Formats whose rows are read here even without an answer."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +62,75 @@ def read_prompts(path: str) -> list[Prompt]:
 
 
 def _prompts(path: Path) -> Iterator[Prompt]:
+    kind = container(path)
+    if kind == "text":
+        yield from _of_text(path)
+        return
+    module = _format(path)
+    for record in records(path, kind):
+        if isinstance(record, Faulty):
+            raise DataError(record.why)
+        origin, fields = record
+        if module is None or module.__name__.endswith(PLAIN):
+            yield _from_fields(fields, origin)
+        else:
+            row = module.row(fields, origin)
+            yield _of_row(row[0] if isinstance(row, tuple) else row)
+
+
+def _format(path: Path) -> ModuleType | None:
+    """What reads a file's rows; None where they are prompts without an answer, which no format of rows to learn from has."""
+    try:
+        return recognize(DataSource(path=str(path))).module
+    except DataError:
+        return None
+
+
+def _of_text(path: Path) -> Iterator[Prompt]:
     beginning = sample(path)
-    if beginning.objects or beginning.suffix in OBJECTS:
-        for origin, line in jsonl.lines(path):
-            yield _from_fields(jsonl.fields(line, origin), origin)
-    elif dialogue.sniff(beginning) > 0.5:
-        for row in dialogue.read(path):
-            if isinstance(row, Conversation):
-                yield _up_to_question(row)
-    else:
-        for number, line in files.lines(path):
-            if text := files.text(line, path, number).strip():
-                yield Prompt((Message("user", text),), Origin(str(path), number))
+    formats = [format for format in (dialogue, labels) if format.sniff(beginning) > 0.5]
+    if formats:
+        for row in formats[0].read(path):
+            if isinstance(row, Faulty):
+                raise DataError(row.why)
+            if not isinstance(row, Skipped):
+                yield _of_row(row)
+        return
+    for number, line in files.lines(path):
+        if text := files.text(line, path, number).strip():
+            yield Prompt((Message("user", text),), Origin(str(path), number))
+
+
+def _of_row(row: Row) -> Prompt:
+    """What a row to learn from asks. The reference is the answer that it holds for good."""
+    match row:
+        case Conversation():
+            return _up_to_question(row)
+        case Document():
+            return Prompt((Message("user", row.text),), row.origin)
+        case Labeled():
+            return Prompt((Message("user", row.text),), row.origin, (), row.label)
+    check(Conversation((*row.prompt, Message("assistant", "…")), row.origin))
+    match row:
+        case Preference():
+            return Prompt(row.prompt, row.origin, row.tools, _said(row.chosen))
+        case Ranking():
+            check(row)
+            best = [answer for answer, rank in zip(row.answers, row.ranks, strict=True) if rank == 1]
+            return Prompt(row.prompt, row.origin, (), _said(best[0]) if len(best) == 1 else None)
+        case Thumb():
+            return Prompt(row.prompt, row.origin, row.tools, _said(row.answer) if row.good else None)
+        case Rating():
+            return Prompt(row.prompt, row.origin)
+
+
+def _said(answer: tuple[Message, ...]) -> str | None:
+    return "\n".join(turn.content for turn in answer if turn.role == "assistant") or None
 
 
 def _from_fields(fields: dict[str, Any], origin: Origin) -> Prompt:
     turns = fields.get("messages", fields.get("prompt"))
+    turns = decoded(turns) if is_turns(turns) else turns
     if isinstance(turns, list):
         parsed = tuple(message(turn, origin, i) for i, turn in enumerate(turns, start=1))
         return _up_to_question(Conversation(parsed, origin, tools(fields, origin)))

@@ -5,7 +5,6 @@ checkpointing, and no code of `batches/streams.py`. Dropout is off, and the trai
 the gradient of A exactly zero.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from luthier.engine.gradient import accumulate
 from luthier.engine.trainable import Masters
 from luthier.losses.logprobs import Scores
 from luthier.methods.base import Method
-from luthier.models.device import available_bytes
+from luthier.models.device import available_bytes, is_out_of_memory, return_freed_memory
 from luthier.models.forward import Root, attention_of
 from luthier.models.shorten import shortened
 from luthier.spec.base import Spec
@@ -149,37 +148,52 @@ class Certifier:
         self.token_budget = max(8, min(token_budget, total // 2))  # two streams at least: accumulation is part of the proof
 
     def check(self, step: int) -> Finding:
-        """Compare at the current weights, perturbed. `step` seeds the perturbation."""
+        """Compare at the current weights, perturbed. `step` seeds the perturbation. Out of memory: on the first and last layers alone."""
+        whole = self._has_room()
+        try:
+            return self._compared(step, whole)
+        except RuntimeError as error:
+            if not whole or not is_out_of_memory(error):
+                raise
+        return self._compared(step, whole=False)
+
+    def _compared(self, step: int, whole: bool) -> Finding:
         before = {name: value.clone() for name, value in self.masters.values().items()}
+        return_freed_memory()
         with _without_dropout(self.root.model):
             try:
                 self.masters.load(self._perturbed(before, step))
-                root = self.root if self._has_room() else shortened(self.root)
-                fast, naive = self._both(root, self.masters if root is self.root else Masters(self.trainable(root)))
-                in_fp32 = next(iter(self.masters.parameters.values())).dtype == torch.float32
-                exact_fast, exact = (fast, naive) if in_fp32 else self._in_type(root, torch.float32)
+                root = self.root if whole else shortened(self.root)
+                masters = self.masters if root is self.root else Masters(self.trainable(root))
+                fast, naive = self._both(root, masters)
+                in_fp32 = next(iter(masters.parameters.values())).dtype == torch.float32
+                exact_fast, exact = (fast, naive) if in_fp32 else self._in_type(root, masters, torch.float32)
                 fp32 = relative_difference(exact_fast, exact)
-                fp32_noise = self._fp32_noise(root, exact) if fp32 > self.tolerance else None
+                fp32_noise = self._fp32_noise(root, masters, exact) if fp32 > self.tolerance else None
             finally:
                 self.masters.clear()
                 self.masters.load(before)
+                return_freed_memory()
         own = None if in_fp32 else relative_difference(fast, naive)
         noise = None if in_fp32 else relative_difference(naive, exact)
         passed = fp32 <= max(self.tolerance, 2 * (fp32_noise or 0)) and (own is None or noise is None or own <= 2 * noise)
         layers = "all" if root is self.root else "first and last 2"
         return Finding(step, fp32, fp32_noise, own, noise, layers, len(self.lot), sum(e.num_tokens for e in self.lot.examples), passed)
 
-    def _fp32_noise(self, root: Root, exact: Gradient) -> float | None:
+    def _fp32_noise(self, root: Root, masters: Masters, exact: Gradient) -> float | None:
         """What rounding does to the naive gradient; None where the family cannot compute in fp64."""
         try:
-            return relative_difference(exact, self._in_type(root, torch.float64)[1])
-        except RuntimeError:  # gpt-oss makes fp32 tensors itself and cannot multiply them with fp64: its difference stands as it is
-            return None
+            return relative_difference(exact, self._in_type(root, masters, torch.float64)[1])
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            return None  # gpt-oss makes fp32 tensors itself and cannot multiply them with fp64: its difference stands as it is
 
-    def _in_type(self, root: Root, dtype: torch.dtype) -> tuple[Gradient, Gradient]:
-        """Both gradients on a copy in another type."""
-        copied = copy.deepcopy(root).to(dtype)
-        return self._both(copied, Masters(self.trainable(copied)))
+    def _in_type(self, root: Root, masters: Masters, dtype: torch.dtype) -> tuple[Gradient, Gradient]:
+        """Both gradients in a wider type."""
+        return_freed_memory()
+        with _widened(root, dtype):
+            return self._both(root, masters)
 
     def _perturbed(self, values: Gradient, step: int) -> Gradient:
         draws = generator(self.seed, "certificate", step)
@@ -187,10 +201,10 @@ class Certifier:
         return {name: value + PERTURBATION * noise[name].to(value.device) for name, value in values.items()}
 
     def _has_room(self) -> bool:
-        """Whether an fp32 copy of the whole model and its gradients fits beside it."""
-        model = self.root.model
-        size = sum(p.numel() for p in model.parameters()) + sum(p.numel() for p in self.masters.masters.values())
-        return self.root.device.type != "cpu" or available_bytes() > 1.5 * 4 * size
+        """Whether the whole model fits in fp32, with four gradients and half as much again for the computation."""
+        wider = sum(p.numel() * (4 - p.element_size()) for p in self.root.model.parameters())
+        gradients = 4 * 4 * sum(p.numel() for p in self.masters.masters.values())
+        return self.root.device.type != "cpu" or available_bytes() > 1.5 * (wider + gradients)
 
     def _both(self, root: Root, masters: Masters) -> tuple[Gradient, Gradient]:
         masters.clear()
@@ -249,6 +263,20 @@ def _most_alike(examples: Seq[Example], candidates: list[int]) -> tuple[int, ...
         return ()
     _, a, b = max(pairs)
     return candidates[a], candidates[b]
+
+
+@contextmanager
+def _widened(root: Root, dtype: torch.dtype) -> Iterator[None]:
+    """Weights and buffers in a wider type for a while, in place: every bf16 number is an fp32 number, so they come back bit for bit."""
+    narrow = [t for t in (*root.parameters(), *root.buffers()) if t.is_floating_point() and t.element_size() < dtype.itemsize]
+    types = [t.dtype for t in narrow]
+    try:
+        for tensor in narrow:
+            tensor.data = tensor.data.to(dtype)
+        yield
+    finally:
+        for tensor, before in zip(narrow, types, strict=True):
+            tensor.data = tensor.data.to(before)
 
 
 @contextmanager

@@ -6,14 +6,23 @@ from typing import Any, Self
 
 
 class EnergyMeter:
-    """Counts watt-hours between enter and exit; None where codecarbon is not installed.
+    """Counts watt-hours from enter to exit; 0 where codecarbon is not installed or finds nothing to measure.
 
     Without a power sensor codecarbon estimates from the processor's name and load, so the figure is an estimate.
     """
 
     def __init__(self) -> None:
-        self.watt_hours: float | None = None
         self._tracker: Any = None
+        self._measured = 0.0
+
+    @property
+    def watt_hours(self) -> float:
+        """So far; after exit, in all."""
+        if self._tracker is not None:
+            self._tracker.flush()  # measures now, instead of at the next quarter of a minute
+            total = getattr(self._tracker, "_total_energy", None)  # public only once it has stopped
+            self._measured = self._measured if total is None else float(total.kWh) * 1000
+        return self._measured
 
     def __enter__(self) -> Self:
         try:
@@ -31,4 +40,5 @@ class EnergyMeter:
         if self._tracker is not None:
             self._tracker.stop()
             measured = getattr(self._tracker, "final_emissions_data", None)  # missing where it found nothing to measure
-            self.watt_hours = None if measured is None else float(measured.energy_consumed) * 1000
+            self._measured = self._measured if measured is None else float(measured.energy_consumed) * 1000
+            self._tracker = None

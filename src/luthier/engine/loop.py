@@ -14,10 +14,11 @@ from torch import Tensor
 from luthier.adapters import blocks
 from luthier.batches.examples import Lot
 from luthier.data.seeded import generator
-from luthier.engine import checkpoint, lots, optimizer
+from luthier.engine import checkpoint, lots, optimizer, refusals
 from luthier.engine.certificate import Certifier, Finding, choose
 from luthier.engine.checkpoint import Progress
 from luthier.engine.energy import EnergyMeter
+from luthier.engine.first_step import check_first_step
 from luthier.engine.folder import append_line, keep_lines
 from luthier.engine.gradient import StepSums, accumulate
 from luthier.engine.report import Reporter
@@ -27,6 +28,7 @@ from luthier.engine.stop import StopSignal
 from luthier.engine.trainable import Masters
 from luthier.engine.validation import by_dataset, measure
 from luthier.errors import TrainingFailed
+from luthier.methods.base import CERTIFICATE, VALIDATION
 from luthier.models.device import is_out_of_memory
 from luthier.models.estimate import step_flops
 
@@ -58,7 +60,9 @@ class Loop:
         path = blocks.find(self.root.model, number)
         depths = {name: blocks.depth(name, path, number) for name in self.masters.masters}
         self.optimizer = optimizer.build(self.masters.masters, depths, self.spec.optimizer, self.rate)
-        self.progress = Progress(token_budget=self.spec.train.token_budget)
+        self.energy = EnergyMeter()
+        self.energy_before = 0.0
+        self.progress = Progress(token_budget=setup.token_budget)
         self.state = self.method.first_state()
         self.lots = lots.plan(self.method, setup.train, self.spec.train)
         self.total = self.lots.total_steps
@@ -76,14 +80,14 @@ class Loop:
         examples = setup.train
         size = sum(p.numel() for p in self.root.model.parameters())
         chosen = choose(examples, min(spec.certificate.rows, len(examples)), size, spec.train.seed)
-        lot = self.method.collect([examples[i] for i in chosen], self.state, -1)
+        lot = self.method.collect([examples[i] for i in chosen], self.state, CERTIFICATE)
         return Certifier(
             self.root,
             self.masters,
             setup.make_method,
             setup.adapter.trainable,
             lot,
-            spec.train.token_budget,
+            setup.token_budget,
             spec.certificate.tolerance,
             spec.train.seed,
         )
@@ -99,15 +103,18 @@ class Loop:
         self._restore()
         self.reporter.started(self.setup.description, self.total, self.progress.step)
         self.root.train()
-        with EnergyMeter() as energy:
-            if self.finished_step is None:
-                self._certify()
-                self._validate()
-                self._save()
-            status = self._steps()
-        self.progress.energy_wh += energy.watt_hours or 0.0
-        if status == "succeeded":
-            self._finish()
+        self.energy_before = self.progress.energy_wh
+        try:
+            with self.energy:
+                if self.finished_step is None:
+                    self._certify()
+                    self._validate()
+                    self._save()
+                status = self._steps()
+                if status == "succeeded":
+                    self._finish()
+        finally:
+            self._count_energy()
         self.reporter.ended(status)
         return Outcome(status, self.progress)
 
@@ -139,6 +146,8 @@ class Loop:
 
     def _step(self, lot: Lot) -> None:
         started = time.perf_counter()
+        if self.progress.step == 0:
+            check_first_step(self.method, lot, self.progress.token_budget, self.root.packing, self.setup.device)
         sums = self._gradient(lot)
         norm = self._clip(sums)
         share = optimizer.share_of_rate(self.progress.step, self.total, self.spec.optimizer)
@@ -196,13 +205,9 @@ class Loop:
         limit = self.spec.optimizer.max_grad_norm
         norm = float(torch.nn.utils.clip_grad_norm_(masters, limit if limit is not None else math.inf))
         step = self.progress.step + 1
-        if not math.isfinite(sums.loss) or not math.isfinite(norm):
-            raise TrainingFailed(
-                f"Step {step}: the loss is {sums.loss:g} and the gradient's norm {norm:g}. The weights are as they were before this step. "
-                f"Try a lower `optimizer.learning_rate` (now {self.rate:g}), or `train.dtype=float32`."
-            )
-        if norm == 0 and step == 1 and not self.method.on_policy:  # rewards may all be equal in a first lot
-            raise TrainingFailed("Step 1: every gradient is zero, so nothing would be learned. Check `adapter` and the rows' weights.")
+        refusals.refuse_infinite(step, sums.loss, norm, self.rate)
+        if step == 1 and not self.method.on_policy:  # rewards may all be equal in a first lot
+            refusals.refuse_no_gradient(norm)
         return norm
 
     def _log(self, sums: StepSums, norm: float, rate: float, seconds: float) -> None:
@@ -238,12 +243,7 @@ class Loop:
         finding = self.certifier.check(self.progress.step)
         self.progress.certificate.append(finding.as_dict())
         self.folder.event("certificate", "passed" if finding.passed else "FAILED", **finding.as_dict())
-        if not finding.passed:
-            raise TrainingFailed(
-                f"The certificate failed at step {finding.step}: the fast gradient differs from the naive one by {finding.fp32} in fp32 "
-                f"(allowed {self.spec.certificate.tolerance:g}), by {finding.run_dtype} in the run's type (allowed twice {finding.noise}). "
-                f"The weights must not be used. Please report this with the run folder."
-            )
+        refusals.refuse_inexact(finding, self.spec.certificate.tolerance)
         return finding
 
     def _validate(self) -> None:
@@ -254,11 +254,7 @@ class Loop:
             for name, index in by_dataset(lot.examples, setup.dataset_names).items():
                 if index:
                     metrics |= {f"{key}/{name}": value for key, value in self._measure(lot.take(np.array(index))).items()}
-            if not math.isfinite(metrics["loss"]):
-                raise TrainingFailed(
-                    f"Step {self.progress.step}: the validation loss is {metrics['loss']:g}. The last checkpoint is from before it. "
-                    f"Try a lower `optimizer.learning_rate` (now {self.rate:g}), or `train.dtype=float32`."
-                )
+            refusals.refuse_infinite_validation(self.progress.step, metrics["loss"], self.rate)
             best = self.progress.best_loss is None or metrics["loss"] < self.progress.best_loss
             self.progress.evaluations_since_best = 0 if best else self.progress.evaluations_since_best + 1
             if best:
@@ -273,7 +269,7 @@ class Loop:
     def _validation_lot(self) -> Lot:
         """Collected once, where it does not depend on the policy."""
         if self.validation_lot is None or self.method.on_policy:
-            self.validation_lot = self.method.collect(self.setup.validation, self.state, -2)
+            self.validation_lot = self.method.collect(self.setup.validation, self.state, VALIDATION)
         return self.validation_lot
 
     def _measure(self, lot: Lot) -> dict[str, float]:
@@ -281,7 +277,11 @@ class Loop:
 
     # -- state --------------------------------------------------------------------------------------------------
 
+    def _count_energy(self) -> None:
+        self.progress.energy_wh = self.energy_before + self.energy.watt_hours
+
     def _save(self) -> None:
+        self._count_energy()
         self.progress.method_state = self.state.model_dump(mode="json")
         weights = self.masters.values()
         tensors = {f"weights/{name}": value for name, value in weights.items()}
@@ -318,18 +318,10 @@ class Loop:
         self._save()
         best = self.progress.best_step
         if self.progress.stopped_early and best is not None and best != self.progress.step:
-            if best == 0:
-                raise TrainingFailed(
-                    "No validation was better than the one before training, so nothing is gained by this run. "
-                    f"Try a lower `optimizer.learning_rate` (now {self.rate:g}), or more `evaluation.patience`."
-                )
+            refusals.refuse_no_gain(best, self.rate)
             self._event("restored", f"the weights of step {best} had the lowest validation loss and are taken")
             self.masters.load(self._weights_of(best))
-        if self.masters.fingerprint() == self.first_weights:
-            raise TrainingFailed(
-                f"After {self.progress.step} steps every weight is what it was before them: nothing was learned. "
-                f"Try a higher `optimizer.learning_rate` (now {self.rate:g}), or `train.dtype=float32`."
-            )
+        refusals.refuse_unmoved(self.progress.step, self.masters.fingerprint() != self.first_weights, self.rate)
 
     def _weights_of(self, step: int) -> dict[str, Tensor]:
         """The policy's weights as checkpoint `step` has them, the others' as they are."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from luthier.batches.examples import Example, Lot
+from luthier.batches.examples import Example, Lot, column
 from luthier.batches.order import steps as in_order
 from luthier.engine.checkpoint import Progress
 from luthier.engine.folder import RunFolder, fsync
@@ -30,7 +31,7 @@ class LotPlan:
     `prompts_per_lot` examples, collected when its turn comes.
     """
 
-    examples: tuple[Example, ...]
+    examples: Seq[Example]
     groups: list[np.ndarray]
     epochs: int
     total_steps: int
@@ -47,7 +48,8 @@ class LotPlan:
             if path.is_file():
                 lot = read(path)
             else:
-                lot = method.collect([self.examples[i] for i in self.groups[number]], state, number)
+                group = [self.examples[i] for i in self.groups[number]] if method.on_policy else self.examples
+                lot = method.collect(group, state, number)
                 if lot.row_columns or lot.token_columns:
                     write(lot, path)
             self._latest = number, lot
@@ -58,17 +60,17 @@ class LotPlan:
         return progress.step / self.total_steps * epochs
 
 
-def plan(method: Method[Spec, Spec], examples: tuple[Example, ...], spec: LoopSpec) -> LotPlan:
+def plan(method: Method[Spec, Spec], examples: Seq[Example], spec: LoopSpec) -> LotPlan:
     """Lots and steps of a run."""
     epochs = method.lot_epochs(spec.epochs)
     if method.on_policy:
-        datasets = [e.dataset for e in examples]
+        datasets = column(examples, "dataset")
         passes = range(spec.epochs)
         groups = [g for number in passes for g in in_order(datasets, method.order.weights, method.prompts_per_lot, spec.seed, number)]
         steps = epochs * sum(math.ceil(len(group) * method.rows_per_prompt / spec.batch_size) for group in groups)
     else:
         groups = [np.arange(len(examples))]
-        steps = sum(len(method.batches(Lot(examples), epoch)) for epoch in range(epochs))
+        steps = sum(method.num_batches(Lot(examples), epoch) for epoch in range(epochs))
     return LotPlan(examples, groups, epochs, min(steps, spec.max_steps or steps))
 
 

@@ -1,11 +1,20 @@
 """Who is told what happens: the console, tests, and writers for other tools, all through one interface."""
 
+from collections.abc import Callable
 from typing import Protocol
+
+Progress = Callable[[int, int, float], None]
+"""Told how many are done, of how many, and the seconds left."""
+
+
+def untold(done: int, total: int, seconds_left: float) -> None:
+    """Tells nobody."""
 
 
 class Reporter(Protocol):
-    """Called by the loop; each value is a plain number or string."""
+    """Called by recipes and the loop; each value is a plain number or string."""
 
+    def encoding(self, done: int, total: int, seconds_left: float) -> None: ...
     def started(self, description: dict[str, str], total_steps: int, first_step: int) -> None: ...
     def step(self, metrics: dict[str, float], seconds_left: float) -> None: ...
     def validated(self, step: int, metrics: dict[str, float], best: bool) -> None: ...
@@ -16,6 +25,7 @@ class Reporter(Protocol):
 class Silent:
     """Tells nobody."""
 
+    def encoding(self, done: int, total: int, seconds_left: float) -> None: ...
     def started(self, description: dict[str, str], total_steps: int, first_step: int) -> None: ...
     def step(self, metrics: dict[str, float], seconds_left: float) -> None: ...
     def validated(self, step: int, metrics: dict[str, float], best: bool) -> None: ...
@@ -28,6 +38,10 @@ class Several:
 
     def __init__(self, *reporters: Reporter) -> None:
         self.reporters = reporters
+
+    def encoding(self, done: int, total: int, seconds_left: float) -> None:
+        for r in self.reporters:
+            r.encoding(done, total, seconds_left)
 
     def started(self, description: dict[str, str], total_steps: int, first_step: int) -> None:
         for r in self.reporters:

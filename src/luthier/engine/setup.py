@@ -1,6 +1,7 @@
 """`Setup`: everything the loop is given. Made once by a recipe; a resumed run gets the same one."""
 
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,12 @@ class Setup:
     adapter: AdapterChoice
     make_method: Callable[[Root], Method[Spec, Spec]]
     renderer: Renderer
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...]
+    train: Seq[Example]
+    validation: Seq[Example]
     dataset_names: tuple[str, ...]
     device: torch.device
     dtype: DtypeChoice
+    token_budget: int
     description: dict[str, str] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     """What is known before the first step: fingerprints, versions, machine, tier."""

@@ -4,14 +4,15 @@ The certificate takes ids and weights as they are. Here they are held against th
 what serving feeds before the last answer comes first and is not learned, and the answer is learned, to its stop token.
 """
 
-from collections.abc import Sequence as Seq
+from collections.abc import Iterable
 from itertools import islice
 
 import numpy as np
 
 from luthier.batches.examples import Example
 from luthier.errors import TrainingFailed
-from luthier.spec.rows import Conversation, Row
+from luthier.spec.rows import Conversation, Labeled, Row
+from luthier.text.classes import conversation_of
 from luthier.text.dropped import dropped_from_answer
 from luthier.text.encoded import Encoded
 from luthier.text.renderer import Renderer
@@ -26,16 +27,22 @@ WITHOUT_STOP = {"no_end", "end_not_trained"}
 """Kinds of note that say why no stop token is learned."""
 
 
-def check_text(rows: Seq[Row], examples: Seq[Example], renderer: Renderer, number: int = NUMBER) -> int:
+def learned_conversation(row: Row) -> Conversation | None:
+    """The conversation that a row teaches; None where its last answer is not learned, or it is raw text."""
+    talk = conversation_of(row) if isinstance(row, Labeled) else row
+    learned = isinstance(talk, Conversation) and talk.messages[-1].role == "assistant" and talk.messages[-1].weight
+    return talk if learned else None  # type: ignore[return-value]
+
+
+def check_text(rows: Iterable[Row], examples: Iterable[Example], renderer: Renderer, number: int = NUMBER) -> int:
     """Check the first `number` conversations whose last answer is learned and was not cut. Returns how many were checked.
 
     Raises:
         TrainingFailed: the first row that would teach something else than its answer.
     """
     last = {example.origin: example.sequences[0] for example in examples}  # of several sequences of a row the last holds its last answer
-    learned = (row for row in rows if isinstance(row, Conversation) and row.messages[-1].role == "assistant" and row.messages[-1].weight)
     checked = 0
-    for row in islice(learned, number):
+    for row in islice(filter(None, map(learned_conversation, rows)), number):
         sequence = last.get(str(row.origin))
         if sequence is None:
             continue
@@ -67,6 +74,9 @@ def _fault(row: Conversation, ids: np.ndarray, weights: np.ndarray, renderer: Re
     stops = [t for t in learned if int(ids[t]) in renderer.stops]
     if not stops and not kinds & WITHOUT_STOP:
         return "the token that ends its last answer is not learned, so the model would not learn to stop"
+    said = [answer.content, answer.reasoning or ""]
+    if renderer.tokenizer.lost_in(said) or any(map(renderer.tokenizer.change_of, said)):  # the preflight names the characters
+        return None
     index = len(row.messages) - 1
     reported = {part.part: part.characters for part in encoded.dropped if part.message == index}
     for part in dropped_from_answer(index, answer, renderer.tokenizer.decode(ids[learned])):

@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_LOGITS = 2**24
-"""Most logits held at once: 64 MiB in fp32."""
+CHUNK_LOGITS = 2**22
+"""Most logits held at once: 16 MiB in fp32. More where the vocabulary is large, so that a product has `CHUNK_ROWS` rows."""
+
+CHUNK_ROWS = 128
+"""Fewer rows at once make the products slow: at 152,000 words 28 rows take 1.3 times as long as 110."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class _Options:
 
 
 def _chunks(num_rows: int, vocabulary: int) -> Iterator[slice]:
-    step = max(1, CHUNK_LOGITS // vocabulary)
+    step = max(CHUNK_ROWS, CHUNK_LOGITS // vocabulary)
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))
 

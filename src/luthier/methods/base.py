@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from luthier.batches.answers import Answer
-from luthier.batches.examples import Example, Lot
-from luthier.batches.order import steps
+from luthier.batches.examples import Example, Lot, column
+from luthier.batches.order import num_steps, steps
 from luthier.batches.rows import Rows
 from luthier.losses.logprobs import Scores
 from luthier.spec.base import Spec
+
+OLD = "old"
+"""Token column of a lot with the log-probabilities under which its answers were drawn. Where it is there, the ratio must begin at 1."""
 
 
 class Scorer(Protocol):
@@ -73,6 +76,13 @@ class Measure:
     count: Tensor
 
 
+CERTIFICATE, VALIDATION = -1, -2
+"""Numbers of the lots that are collected but not learned from."""
+
+TEXT_LOSS = "text_loss"
+"""Name of the `Measure` from which validation makes bits per byte: -log π, unweighted, of the tokens that spell text (`Rows.is_text`)."""
+
+
 class NoState(Spec):
     """For methods that remember nothing between lots."""
 
@@ -113,13 +123,19 @@ class Method(ABC, Generic[C, S]):
     def collect(self, examples: Seq[Example], state: S, number: int) -> Lot:
         """Lot `number` from data rows, without gradient: sampled, scored, with whatever columns the loss needs.
 
-        Off-policy one row is made of each example, on-policy `rows_per_prompt`. Negative numbers are lots that are not learned from.
+        Off-policy one row is made of each example, on-policy `rows_per_prompt`. `CERTIFICATE` and `VALIDATION` are not learned from.
         """
-        return Lot(tuple(examples))
+        return Lot(examples)
 
     def batches(self, lot: Lot, epoch: int) -> list[np.ndarray]:
         """Which rows of the lot make each optimizer step of an epoch, in which order. Pure."""
-        return steps([e.dataset for e in lot.examples], self.order.weights, self.order.batch_size, self.order.seed, epoch)
+        return steps(column(lot.examples, "dataset"), self.order.weights, self.order.batch_size, self.order.seed, epoch)
+
+    def num_batches(self, lot: Lot, epoch: int) -> int:
+        """How many steps an epoch has; of a method with `batches` of its own they are made to be counted."""
+        if type(self).batches is not Method.batches:
+            return len(self.batches(lot, epoch))
+        return num_steps(column(lot.examples, "dataset"), self.order.weights, self.order.batch_size, epoch)
 
     def coefficients(self) -> dict[str, float]:
         """How much each term counts; 1 where nothing is said, 0 for a term that is only to be seen among the metrics."""

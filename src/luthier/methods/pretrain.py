@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from luthier.batches.rows import Rows
-from luthier.methods.base import Measure, Method, NoState
+from luthier.methods.base import TEXT_LOSS, Measure, Method, NoState
 from luthier.spec.base import Spec
 
 
@@ -34,4 +34,5 @@ class Pretrain(Method[Config, NoState]):
         return {
             "loss": Measure(-rows.per_row(scores.logprobs), ones),
             "token_accuracy": Measure(rows.per_row(scores.correct.float()), ones),
+            TEXT_LOSS: Measure(-rows.per_row(rows.is_text * scores.logprobs), rows.per_row(rows.is_text)),
         }

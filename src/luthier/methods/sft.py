@@ -1,15 +1,25 @@
 """Supervised fine-tuning on the assistant's tokens."""
 
+from collections.abc import Sequence as Seq
+from typing import ClassVar
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from luthier.batches.examples import Example, Lot
 from luthier.batches.rows import Rows
-from luthier.methods.base import Measure, Method, NoState
+from luthier.batches.whole import WholeRows
+from luthier.methods.base import TEXT_LOSS, VALIDATION, Measure, Method, NoState
 from luthier.spec.base import Spec
 
 
 class Config(Spec):
     """Learn to answer as the demonstrations do."""
+
+    prompt_weight: float = Field(0.0, ge=0, le=1)
+    """How much a token that is no answer (a user's, a tool's, the template's) counts in training; one of an answer counts 1. Above 0 helps
+    where rows are few or answers short, and costs time. Answers with `weight: 0` are then learned as prompts are."""
 
 
 class SFT(Method[Config, NoState]):
@@ -17,8 +27,16 @@ class SFT(Method[Config, NoState]):
 
     loss = -Σ_t w_t log π(y_t | x, y_<t) / Σ_t w_t
 
-    w_t is 1, or the weight of the message that the token belongs to. The sums run over a whole optimizer step.
+    w_t is 1, or the weight of the message that the token belongs to. The sums run over a whole optimizer step. With `prompt_weight` all
+    other tokens count, too, by that: "instruction modelling", Shi et al., 2024, https://arxiv.org/abs/2405.14394. What is measured in
+    validation are the answers alone.
     """
+
+    rows: ClassVar[tuple[str, ...]] = ("Conversation", "Labeled")
+
+    def collect(self, examples: Seq[Example], state: NoState, number: int) -> Lot:
+        weight = getattr(self.config, "prompt_weight", 0.0)  # a method of a user's own that builds on this one has settings of its own
+        return Lot(WholeRows(examples, weight) if weight and number != VALIDATION else examples)
 
     def loss(self, rows: Rows) -> dict[str, Tensor]:
         return {"loss": -rows.per_row(rows.weights * self.policy.score(rows).logprobs)}
@@ -31,4 +49,5 @@ class SFT(Method[Config, NoState]):
         return {
             "loss": Measure(-rows.per_row(rows.weights * scores.logprobs), weights["loss"]),
             "token_accuracy": Measure(rows.per_row(scores.correct.float()), ones),
+            TEXT_LOSS: Measure(-rows.per_row(rows.is_text * scores.logprobs), rows.per_row(rows.is_text)),
         }

@@ -41,11 +41,12 @@ class ModelMask:
         return self.known[key]
 
     def _evaluate(self, num_read: int, length: int, device: torch.device) -> Tensor | None:
-        zero = torch.zeros((), dtype=torch.long, device=device)
-        q = torch.arange(num_read, num_read + length, device=device)[:, None]
-        k = torch.arange(num_read + length, device=device)[None, :]
+        place = torch.device("cpu") if device.type == "meta" else device  # of shapes alone there is nothing to compare
+        zero = torch.zeros((), dtype=torch.long, device=place)
+        q = torch.arange(num_read, num_read + length, device=place)[:, None]
+        k = torch.arange(num_read + length, device=place)[None, :]
         mask = self.function(zero, zero, q, k).expand(length, num_read + length)
-        return None if torch.equal(mask, k <= q) else mask
+        return None if torch.equal(mask, k <= q) else mask.to(device)
 
 
 def model_mask(mask_function: MaskFunction, **_: Any) -> ModelMask:

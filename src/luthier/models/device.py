@@ -1,5 +1,6 @@
 """Devices and types: the only place, with `engine/sharding.py`, that names an accelerator."""
 
+import ctypes
 import os
 import time
 from dataclasses import dataclass
@@ -81,6 +82,22 @@ def bound_compiled_products() -> None:
 def available_bytes() -> int:
     """Memory that can still be taken without swapping."""
     return int(psutil.virtual_memory().available)
+
+
+def return_freed_memory() -> None:
+    """Hand what was freed back to the system. glibc keeps it, so that a process is, for its neighbours, as large as it ever was."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's own
+        trim(0)
+
+
+def token_budget(given: int | None, device: torch.device) -> int:
+    """Tokens computed at once, where nothing is said: on a CPU more than 512 give no speed, and take memory."""
+    return given or (512 if device.type == "cpu" else 8192)
+
+
+def held_bytes(device: torch.device) -> int:
+    """Memory that this process holds now: of the accelerator, else resident."""
+    return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else int(psutil.Process().memory_info().rss)
 
 
 def peak_bytes(device: torch.device) -> int:

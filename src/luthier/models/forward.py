@@ -82,6 +82,8 @@ class Root(nn.Module):
         self.native_attention: str = model.config._attn_implementation
         self.scalar_heads = nn.ModuleDict()
         self.stop_ids: frozenset[int] = frozenset()
+        self.special_ids: frozenset[int] = frozenset()
+        """Tokens that spell no text; validation leaves them out of bits per byte."""
 
     @property
     def device(self) -> torch.device:

@@ -17,6 +17,9 @@ BLOCK = 128
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
+FUSED_ON = ("cpu", "meta")
+"""Devices with torch's fused CPU kernel; on `meta`, of shapes alone, a plan counts what it would hold."""
+
 
 class _Dropout:
     """Masks over probabilities that the backward pass draws again, in the same order, instead of keeping them."""
@@ -65,7 +68,7 @@ class SegmentAttention(torch.autograd.Function):
         for segment, mask in zip(segments, masks, strict=True):
             q, k, v = _gather(query, key, value, segment)
             inside = slice(segment.start, segment.start + segment.length)
-            if not dropout and softcap is None and sinks is None and query.device.type == "cpu" and q.shape[-1] == v.shape[-1]:
+            if not dropout and softcap is None and sinks is None and query.device.type in FUSED_ON and q.shape[-1] == v.shape[-1]:
                 o, normalizer = _flash_forward(q, k, v, mask, segment, scaling)
             else:
                 o, normalizer = _blocks_forward(q, k, v, mask, sinks, scaling, softcap, keep)

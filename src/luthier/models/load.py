@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from luthier.adapters import blocks
 from luthier.errors import ModelError
+from luthier.models import belonging
 from luthier.spec.nearest import did_you_mean
 from luthier.spec.run import ModelSpec
 
@@ -120,19 +123,25 @@ def stored_dtype(folder: Path) -> torch.dtype:
     return DTYPES[most]
 
 
-def load_model(folder: Path, dtype: torch.dtype, device: torch.device, dropout: float = 0.0) -> PreTrainedModel:
-    """The causal language model in `folder`, in evaluation mode, its own dropouts set to `dropout`.
+def load_model(
+    folder: Path, dtype: torch.dtype, device: torch.device, dropout: float = 0.0, note: Callable[[str], None] = lambda _: None
+) -> PreTrainedModel:
+    """The causal language model in `folder`, in evaluation mode, its own dropouts set to `dropout`, its router's jitter to 0.
 
+    Args:
+        note: told, in a sentence each, what of the files or the config is left aside.
     Raises:
         ModelError: missing, damaged or of a kind transformers cannot load; or no dropout to set.
     """
     config = load_config(folder)
     check_weights(folder)
     _set_dropout(config, dropout, folder)
+    for name, share in _still(config):
+        note(f"`{name}` is {share:g} in config.json and 0 here: a router that draws at random is another model in each forward.")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        model = _from_pretrained(folder, config, dtype)
+        model = _from_pretrained(folder, config, dtype, note)
     except (ValueError, OSError, RuntimeError, SafetensorError, KeyError) as error:
         raise ModelError(f"{folder} could not be loaded: {str(error).splitlines()[0]}") from error
     model.to(device)  # type: ignore[arg-type]
@@ -140,7 +149,7 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, dropout: 
     return model
 
 
-def _from_pretrained(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+def _from_pretrained(folder: Path, config: PretrainedConfig, dtype: torch.dtype, note: Callable[[str], None]) -> PreTrainedModel:
     """With torch's fused attention where the family has it, else transformers' plain one."""
     load: Any = AutoModelForCausalLM.from_pretrained
     arguments: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
@@ -151,14 +160,24 @@ def _from_pretrained(folder: Path, config: PretrainedConfig, dtype: torch.dtype)
         if "scaled_dot_product_attention" not in str(error):
             raise
         model, info = load(folder, attn_implementation="eager", output_loading_info=True, **arguments)
-    if misfits := sorted(info["mismatched_keys"]):
-        name, held, wanted = misfits[0]
-        raise ValueError(f"{name} is {tuple(held)} in the weights and {tuple(wanted)} by config.json. The two belong to different models.")
-    if missing := sorted(info["missing_keys"]):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ValueError(f"config.json asks for {missing[0]}{more}, which the weights do not hold. The two belong to different models.")
+    layers = blocks.find(model, config.get_text_config().num_hidden_layers)
+    if fault := belonging.misfit(model, layers, info):
+        raise ValueError(fault)
+    for sentence in belonging.left_aside(model, layers, info):
+        note(sentence)
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _still(config: PretrainedConfig) -> Iterator[tuple[str, float]]:
+    """Set every jitter that the config declares to 0; the names and values of those that were not."""
+    text = config.get_text_config()
+    nested = [value for value in vars(text).values() if isinstance(value, PretrainedConfig)]  # DBRX keeps it with its experts
+    for part in {id(c): c for c in (config, text, *nested)}.values():
+        for name, value in list(vars(part).items()):
+            if "jitter" in name and isinstance(value, int | float) and value:
+                setattr(part, name, 0.0)
+                yield name, value
 
 
 def _set_dropout(config: PretrainedConfig, share: float, folder: Path) -> None:

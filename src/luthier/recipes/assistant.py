@@ -21,12 +21,14 @@ from luthier.errors import ModelError, RunError, SettingsError
 from luthier.models import device as devices
 from luthier.models import load as models
 from luthier.models.forward import Root
+from luthier.models.probe import Probed, probe
 from luthier.models.sample import sample
 from luthier.recipes.describe import fingerprint
-from luthier.recipes.prepare import context_length
+from luthier.recipes.preflight import context_length
 from luthier.spec import folder as registry
 from luthier.spec.load import load_run
 from luthier.spec.nearest import did_you_mean
+from luthier.spec.paths import shown
 from luthier.spec.rows import Message
 from luthier.spec.run import ModelSpec, RunSpec
 from luthier.text.renderer import Renderer
@@ -136,18 +138,18 @@ class Assistant:
         return Answer("".join(parts).rstrip() if self.converses else "".join(parts), len(drawn.ids), drawn.finished)
 
 
-def open_assistant(name: str, base: bool = False, say: Callable[[str], None] = lambda _: None) -> Assistant:
+def open_assistant(name: str, base: bool = False, say: Callable[[str], None] = lambda _: None, packed: bool = False) -> Assistant:
     """Open what a person names: a run's folder, a model folder, a Hugging Face id, or `starter`.
 
     Args:
-        base: the run's base model, as it was before tuning.
+        base: the run's base model, as it was before tuning. packed: find out how rows may be packed, for scoring many of them.
     Raises:
         RunError: no such thing, or a run that cannot be used: it is not far enough, or its base or template is another one by now.
         ModelError: a model that cannot be loaded.
     """
     path = Path(name).expanduser()
     if (path / "run.yaml").is_file():
-        return open_run(path, base, say)
+        return open_run(path, base, say, packed)
     if base:
         raise SettingsError(f"`--base` is for a run; {name} is none, so there is no base to go back to. Leave it out.")
     if (path / "adapter_config.json").is_file():
@@ -160,10 +162,11 @@ def open_assistant(name: str, base: bool = False, say: Callable[[str], None] = l
     dtype = _dtype_of(folder, config, device)
     renderer = Renderer.load(folder)
     say(f"Loading {name} in {_named(dtype)}")
-    return _assistant(name, models.load_model(folder, dtype, device), None, renderer, folder)
+    model = models.load_model(folder, dtype, device)
+    return _assistant(name, model, None, renderer, folder, _probed(model, packed))
 
 
-def open_run(path: Path, base: bool = False, say: Callable[[str], None] = lambda _: None) -> Assistant:
+def open_run(path: Path, base: bool = False, say: Callable[[str], None] = lambda _: None, packed: bool = False) -> Assistant:
     """A run's result, or the newest weights of one that did not finish."""
     folder = RunFolder(path)
     if not folder.record_file.is_file():
@@ -179,18 +182,19 @@ def open_run(path: Path, base: bool = False, say: Callable[[str], None] = lambda
     own_model = folder.model if whole and done and not base else None
     renderer = checked_renderer(path, spec, record, own_model or base_folder, own_model is not None)
     dtype, device = getattr(torch, record["dtype"]["chosen"]), devices.default_device()
-    say(f"Loading {spec.model.path} in {_named(dtype)}")
+    say(f"Loading {shown(spec.model.path)} in {_named(dtype)}")
     model = models.load_model(own_model or base_folder, dtype, device)
+    probed = _probed(model, packed)  # before there is an adapter on it
     if base:
-        return _assistant(f"{spec.model.path}, the base of {path}", model, None, renderer, base_folder)
+        return _assistant(f"{shown(spec.model.path)}, the base of {path}", model, None, renderer, base_folder, probed)
     notes: tuple[str, ...] = ()
     weights = folder.adapter
     if not done:
         weights = newest_weights(folder, record)
         notes = (f"This run is {record['status']}: its weights are those of step {int(weights.name[5:])}.",)
     load_weights(model, weights, whole, own_model is None)
-    name = f"{path}, {spec.method.name} with {spec.adapter.name} on {spec.model.path}"
-    return _assistant(name, model, None if whole else POLICY, renderer, base_folder, notes)
+    name = f"{path}, {shown(spec.method.name)} with {shown(spec.adapter.name)} on {shown(spec.model.path)}"
+    return _assistant(name, model, None if whole else POLICY, renderer, base_folder, probed, notes)
 
 
 def checked_base(path: Path, spec: RunSpec, record: dict[str, Any]) -> Path:
@@ -213,7 +217,8 @@ def checked_renderer(path: Path, spec: RunSpec, record: dict[str, Any], folder: 
     Raises:
         RunError: template or tokenizer are other ones by now.
     """
-    renderer = Renderer.load(folder, None if saved else spec.model.chat_template)
+    own = (None, None) if saved else (spec.model.chat_template, spec.model.template_arguments)  # a saved template holds its arguments
+    renderer = Renderer.load(folder, own[0], arguments=own[1])
     if renderer.fingerprint != record["renderer"]:
         template = spec.model.chat_template
         what = template if template not in (None, "plain") and not saved else f"tokenizer or chat template of {folder}"
@@ -254,12 +259,23 @@ def load_weights(model: PreTrainedModel, weights: Path, whole: bool, on_base: bo
 
 
 def _assistant(
-    name: str, model: PreTrainedModel, adapter: str | None, renderer: Renderer, folder: Path, notes: tuple[str, ...] = ()
+    name: str,
+    model: PreTrainedModel,
+    adapter: str | None,
+    renderer: Renderer,
+    folder: Path,
+    probed: Probed,
+    notes: tuple[str, ...] = (),
 ) -> Assistant:
     models.check_vocabulary(model.config, renderer.tokenizer.vocab_size, folder)
-    root = Root(model.eval(), Packing(3), None)  # answers are drawn with the model's own attention, so packing need not be probed
+    root = Root(model.eval(), probed.packing, probed.head)
     root.stop_ids = renderer.stops
     return Assistant(name, root, adapter, renderer, context_length(model.config), notes)
+
+
+def _probed(model: PreTrainedModel, packed: bool) -> Probed:
+    """Answers are drawn with the model's own attention, and need not know how rows may be packed."""
+    return probe(model) if packed else Probed(Packing(3), None, "not probed")
 
 
 def _dtype_of(folder: Path, config: Any, device: torch.device) -> torch.dtype:

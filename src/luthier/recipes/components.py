@@ -61,7 +61,7 @@ def method_class(module: ModuleType) -> type[Method[Any, Any]]:
     return found[0]
 
 
-def cast_roles(root: Root, parts: Parts, spec: RunSpec) -> Callable[[Root], Roles]:
+def cast_roles(root: Root, parts: Parts, spec: RunSpec, token_budget: int) -> Callable[[Root], Roles]:
     """Who plays the roles that the method needs, on a given root. A critic's adapter and head are put onto `root`.
 
     The reference is the base alone where an adapter learns, which at first changes nothing; else a frozen copy of the base.
@@ -69,7 +69,7 @@ def cast_roles(root: Root, parts: Parts, spec: RunSpec) -> Callable[[Root], Role
     Raises:
         SettingsError: a role that nobody can play.
     """
-    needs, adapter, seed, budget = parts.method.needs, parts.adapter, spec.train.seed, spec.train.token_budget
+    needs, adapter, seed = parts.method.needs, parts.adapter, spec.train.seed
     if unknown := needs - {"reference", "critic"}:
         raise SettingsError(f"`{spec.method.name}` needs a model as {sorted(unknown)[0]}, which a run cannot be given yet.")
     whole: bool = adapter.module.WHOLE_MODEL
@@ -81,9 +81,9 @@ def cast_roles(root: Root, parts: Parts, spec: RunSpec) -> Callable[[Root], Role
 
     def roles(on: Root) -> Roles:
         return Roles(
-            PolicyModel(on, adapter.role, seed, budget),
-            ReferenceModel(frozen or on, None, budget) if "reference" in needs else None,
-            ScalarModel(on, None if whole else CRITIC, CRITIC, budget) if "critic" in needs else None,
+            PolicyModel(on, adapter.role, seed, token_budget),
+            ReferenceModel(frozen or on, None, token_budget) if "reference" in needs else None,
+            ScalarModel(on, None if whole else CRITIC, CRITIC, token_budget) if "critic" in needs else None,
         )
 
     return roles

@@ -6,15 +6,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from luthier.engine.folder import append_line
-from luthier.engine.report import Reporter, Silent
+from luthier.engine.report import Reporter
 from luthier.errors import RunError
-from luthier.recipes.assistant import Assistant, Sampling, open_run
-from luthier.recipes.page import COMPARISON, write_page
+from luthier.recipes.page import write_page
 from luthier.recipes.run import Run
 from luthier.recipes.train import train
 from luthier.spec.load import load_run
-from luthier.spec.rows import Message
 from luthier.spec.run import RunSpec
 
 QUESTIONS = (
@@ -29,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "adapter": {"name": "lora", "rank": 16},
     "optimizer": {"learning_rate": 3e-3},
     "train": {"epochs": 6, "batch_size": 16, "threads": 1},  # so small a model gains nothing by more
-    "evaluation": {"prompts": ["Hello, who are you?", QUESTIONS[0]], "max_new_tokens": 80},
+    "evaluation": {"prompts": ["Hello, who are you?", QUESTIONS[0]], "max_new_tokens": 80, "compare": list(QUESTIONS)},
     "checkpoints": {"keep_weights": 1},
 }
 
@@ -49,37 +46,14 @@ def demo_spec(out: str | None = None, now: datetime | None = None, overrides: Se
 
 
 def demo(spec: RunSpec, reporter: Reporter | None = None) -> Run:
-    """Train, ask base and tuned model the same questions, and draw the page of results into the run's folder.
+    """Train, which asks base and tuned model the same questions at its end, and draw the page of results into the run's folder.
 
     Raises:
-        UserError: whatever `train` raises. A run that was paused is returned as it is, without answers.
+        UserError: whatever `train` raises. A run that was paused is returned as it is, without answers; `resume` asks for them.
     """
-    reporter = reporter or Silent()
     run = train(spec, reporter)
-    if run.record["status"] == "succeeded":
-        reporter.event("Asking the base and the tuned model the same questions")
-        compare(run, QUESTIONS)
     write_page(run.path)
     return run
-
-
-def compare(run: Run, questions: Sequence[str]) -> list[dict[str, Any]]:
-    """What base and tuned model answer, greedily, also written into the run's folder as `comparison.jsonl`."""
-    base = _answers(open_run(run.path, base=True), questions)
-    tuned = _answers(open_run(run.path), questions)
-    lines = [
-        {"question": question, "base": b, "base_finished": b_finished, "tuned": t, "tuned_finished": t_finished}
-        for question, (b, b_finished), (t, t_finished) in zip(questions, base, tuned, strict=True)
-    ]
-    for line in lines:
-        append_line(run.path / COMPARISON, line)
-    return lines
-
-
-def _answers(assistant: Assistant, questions: Sequence[str]) -> list[tuple[str, bool]]:
-    sampling = Sampling(temperature=0.0, max_new_tokens=100)
-    answers = [assistant.answer([Message("user", question)], sampling) for question in questions]
-    return [(answer.text, answer.finished) for answer in answers]
 
 
 def _new_folder(now: datetime) -> Path:

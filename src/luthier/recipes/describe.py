@@ -11,6 +11,7 @@ from luthier.models.forward import Root
 from luthier.models.probe import Probed
 from luthier.recipes.examples import RunExamples
 from luthier.recipes.versions import versions
+from luthier.spec.paths import shown
 from luthier.spec.run import RunSpec
 from luthier.text.renderer import Renderer
 
@@ -28,8 +29,8 @@ def describe(spec: RunSpec, root: Root, adapter: AdapterChoice, dtype: devices.D
     counts = examples.record["train_counts"]
     measured = f" (bf16 {dtype.bfloat16_gflops:g}, fp32 {dtype.float32_gflops:g} GFLOP/s here)" if dtype.bfloat16_gflops else ""
     return {
-        "model": f"{spec.model.path}, {everything:,} parameters, {learning:,} learn ({learning / everything:.1%})",
-        "method": f"{spec.method.name} with {spec.adapter.name}",
+        "model": f"{shown(spec.model.path)}, {everything:,} parameters, {learning:,} learn ({learning / everything:.1%})",
+        "method": f"{shown(spec.method.name)} with {shown(spec.adapter.name)}",
         "data": f"{counts['examples']:,} examples, {counts['tokens']:,} tokens, {counts['trained_tokens']:,} learned",
         "validation": f"{len(examples.validation):,} examples" if examples.validation else "none",
         "rows": f"tier {root.packing.tier}: {TIERS[root.packing.tier]}",

@@ -15,8 +15,7 @@ from transformers import PreTrainedModel
 
 from luthier.adapters import lora
 from luthier.adapters.routing import Routing, routed
-from luthier.data import files
-from luthier.data.load import recognize
+from luthier.data.load import stream
 from luthier.engine.artefact import copy_tokenizer
 from luthier.engine.folder import RunFolder
 from luthier.engine.setup import POLICY
@@ -27,6 +26,7 @@ from luthier.models.load import load_model
 from luthier.recipes.assistant import checked_base, checked_renderer, load_weights
 from luthier.spec import folder as registry
 from luthier.spec.load import load_run
+from luthier.spec.paths import shown
 from luthier.spec.rows import Conversation, Document, Message
 from luthier.spec.run import RunSpec
 from luthier.text.renderer import Renderer
@@ -80,7 +80,7 @@ def merge(run: Path, out: Path, dtype: str | None = None, say: Callable[[str], N
     renderer = checked_renderer(run, spec, record, base, saved=False)
     kind = _dtype(dtype) if dtype else models.stored_dtype(base)
     rows = list(real_rows(spec, renderer))
-    say(f"Adding the adapter to {spec.model.path}, in {str(kind).removeprefix('torch.')}")
+    say(f"Adding the adapter to {shown(spec.model.path)}, in {str(kind).removeprefix('torch.')}")
     partial = out.with_name(f".partial-{out.name}")
     try:
         in_its_type = None if kind == torch.float32 else _logits(_with_adapter(folder, base, kind), rows)
@@ -136,11 +136,7 @@ def real_rows(spec: RunSpec, renderer: Renderer) -> Iterator[np.ndarray]:
     found = 0
     for source in (*spec.data.validation, *spec.data.train):
         try:
-            rows = [
-                r
-                for r in islice(recognize(source).module.read(files.existing(source.path)), NUM_ROWS)
-                if isinstance(r, Conversation | Document)
-            ]
+            rows = [r for r in islice(stream(source), NUM_ROWS) if isinstance(r, Conversation | Document)]
             ids = [renderer.document(r.text).ids if isinstance(r, Document) else renderer.sequences(r).sequences[0].ids for r in rows]
         except UserError:
             continue

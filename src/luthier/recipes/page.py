@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedErro
 
 from luthier.engine.folder import RunFolder, read_lines, write_atomic
 from luthier.errors import RunError
-from luthier.recipes import quantities
+from luthier.recipes import evaluations, quantities
 from luthier.recipes.charts import Line, line_chart, smooth
 
 FILE = "index.html"
@@ -125,6 +125,12 @@ class Results:
         return max((f["fp32"] for f in self.certificate if f["fp32"] is not None), default=None)
 
     @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Tables of `luthier evaluate`, one for each file of rows."""
+        found: list[dict[str, Any]] = self.record.get("evaluations", [])
+        return found
+
+    @property
     def notes(self) -> list[str]:
         notes: list[str] = self.record["data"]["notes"]
         return notes
@@ -192,6 +198,7 @@ def render(path: str | Path) -> str:
             results=results,
             record=results.record,
             quantities=quantities,
+            evaluation_lines=evaluations.lines,
             tiers=TIERS,
             max_notes=MAX_NOTES,
             folder=results.folder.path.resolve(),

@@ -22,6 +22,7 @@ from luthier.engine.setup import Setup
 from luthier.engine.stop import StopSignal
 from luthier.engine.trainable import Masters
 from luthier.engine.validation import measure
+from luthier.methods.base import VALIDATION
 from luthier.models import device as devices
 from luthier.models.load import load_model
 from luthier.recipes.train import prepare_again
@@ -30,7 +31,7 @@ from luthier.recipes.versions import versions
 TIMES = {"seconds", "tokens_per_second", "share_of_limit"}
 """Metrics that are another each time."""
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "checkpoints.keep_states": 1_000_000,  # what is not pruned here is not missed there: files are shared with the run
     "checkpoints.keep_weights": 1_000_000,
     "report.tensorboard": False,
@@ -92,7 +93,7 @@ def evaluate_again(folder: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
         method = setup.make_method(setup.root)
         masters = Masters(setup.adapter.trainable(setup.root))
         masters.load({**masters.values(), **load_file(checkpoint.path_of(folder, step) / setup.adapter.module.WEIGHTS)})
-        lot = method.collect(setup.validation, method.first_state(), -2)
+        lot = method.collect(setup.validation, method.first_state(), VALIDATION)
         found = measure(method, lot, record["token_budget"], setup.root.packing, setup.device, setup.root)
     return {"step": step, "kind": "validation", **found}
 

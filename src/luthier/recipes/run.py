@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A finished, paused or failed run. `run.chat()`, `run.plot()`, `run.record`, `run.metrics`, `run.verify()`, `run.merge(folder)`."""
+    """A finished, paused or failed run. `run.chat()`, `run.plot()`, `run.record`, `run.metrics`, `run.verify()`, `run.evaluate(file)`,
+    `run.merge(folder)`.
+    """
 
     def __init__(self, path: str | Path) -> None:
         """Raises `RunError` where no run lies there."""
@@ -83,6 +85,21 @@ class Run:
         from luthier.recipes.verify import verify
 
         return list(verify(self.path, compute))
+
+    def evaluate(self, data: str | Path, *, base: bool = False, rows: int | None = None, out_of_scope: str | None = None) -> dict[str, Any]:
+        """The table of `luthier evaluate` on rows with known answers: this run beside simple rivals. It is kept in the record.
+
+        Args:
+            base: the base model as a column, too. rows: so many, drawn by seed. out_of_scope: the label of rows that belong to no class.
+        """
+        from luthier.recipes.evaluate import evaluate
+        from luthier.recipes.examination import Question
+        from luthier.spec.run import DataSource
+
+        question = Question(str(self.path), (DataSource(path=str(data)),), base=base, most_rows=rows, out_of_scope=out_of_scope)
+        found = evaluate(question)
+        self.__dict__.pop("record", None)  # read before, it has no such table yet
+        return found
 
     def merge(self, out: str | Path, dtype: str | None = None) -> "Merged":
         """Write base plus adapter as a plain model into the new folder `out`, compared before it is kept; as `luthier merge`."""

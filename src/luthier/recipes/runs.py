@@ -9,6 +9,7 @@ from typing import Any
 from luthier.engine.folder import RunFolder, read_lines
 from luthier.errors import RunError, UserError
 from luthier.spec.load import load_run
+from luthier.spec.paths import shown
 from luthier.spec.run import DataSource, RunSpec
 
 Curve = list[tuple[float, float]]
@@ -75,9 +76,9 @@ class Sight:
             "name": self.path.name,
             "path": str(self.path),
             "status": self.status,
-            "method": self.spec.method.name,
-            "adapter": self.spec.adapter.name,
-            "model": self.spec.model.path,
+            "method": shown(self.spec.method.name),
+            "adapter": shown(self.spec.adapter.name),
+            "model": shown(self.spec.model.path),
             "data": self.data,
             "steps": self.steps,
             "loss_before": ends[0] if ends else None,

@@ -13,16 +13,20 @@ from luthier.engine import checkpoint
 from luthier.engine.artefact import write_artefact
 from luthier.engine.folder import RunFolder, mend, read_json, read_lines, write_atomic, write_json
 from luthier.engine.loop import Loop, Outcome
-from luthier.engine.report import Reporter, Several, Silent
+from luthier.engine.report import Progress, Reporter, Several, Silent, untold
 from luthier.engine.setup import Setup
 from luthier.engine.stop import StopSignal
 from luthier.engine.trackers import require, trackers
 from luthier.errors import RunError, SettingsError, UserError
 from luthier.models import device as devices
+from luthier.recipes import page
+from luthier.recipes.comparison import compare
 from luthier.recipes.components import resolve
 from luthier.recipes.prepare import prepare
 from luthier.recipes.run import Run
+from luthier.recipes.runs import look
 from luthier.spec.load import load_run, to_yaml
+from luthier.spec.paths import anchored
 from luthier.spec.run import RunSpec
 
 
@@ -32,6 +36,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, now: datetime | None 
     Raises:
         UserError: anything wrong with settings, data, model or folder, before or during the run.
     """
+    reporter = reporter or Silent()
     started = now or datetime.now().replace(microsecond=0)
     resolve(spec)
     require(spec.report)
@@ -40,9 +45,9 @@ def train(spec: RunSpec, reporter: Reporter | None = None, now: datetime | None 
     folder.refuse_taken()
     with folder.locked():
         folder.refuse_taken()  # by a run that began just now
-        effective = spec.model_copy(update={"out": str(folder.path)})
+        effective = anchored(spec.model_copy(update={"out": str(folder.path)}))
         try:
-            setup = prepare(effective, folder, (reporter or Silent()).event, started)
+            setup = prepare(effective, folder, reporter.event, started, progress=reporter.encoding)
         except UserError:
             if made:  # nothing has begun: no empty folder stays behind
                 folder.remove_empty()
@@ -50,7 +55,10 @@ def train(spec: RunSpec, reporter: Reporter | None = None, now: datetime | None 
         known = {part: setup.record[part] for part in ("machine", "versions", "dtype")}
         write_json(folder.path / "start.json", {"started": started.isoformat(), "inputs": _inputs(setup), **known})
         write_atomic(folder.run_file, to_yaml(effective))
-        return _run(setup, reporter or Silent())
+        run = _run(setup, reporter)
+        del setup  # a comparison loads the model again
+        _compare(run, reporter)
+        return run
 
 
 def resume(path: str | Path, reporter: Reporter | None = None) -> Run:
@@ -62,13 +70,15 @@ def resume(path: str | Path, reporter: Reporter | None = None) -> Run:
     folder = RunFolder(Path(path))
     if not folder.is_run:
         raise RunError(f"{path} holds no run (there is no run.yaml). Give a folder that `luthier train` made.")
-    if folder.record_file.is_file() and folder.read_record()["status"] == "succeeded":
-        return Run(folder.path)
     reporter = reporter or Silent()
+    if folder.record_file.is_file() and folder.read_record()["status"] == "succeeded":
+        run = Run(folder.path)
+        _compare(run, reporter)
+        return run
     with folder.locked():
         mend(folder.events_file)
         start = read_json(folder.path / "start.json")
-        setup = prepare_again(folder, folder, reporter.event)
+        setup = prepare_again(folder, folder, reporter.event, reporter.encoding)
         if changed := [name for name, digest in _inputs(setup).items() if start["inputs"].get(name) != digest]:
             raise RunError(f"{path} cannot go on: {changed[0]} has changed since the run began. Put it back as it was, or begin a new run.")
         differs = [
@@ -81,7 +91,20 @@ def resume(path: str | Path, reporter: Reporter | None = None) -> Run:
             message = f"This is not the machine the run began on ({'; '.join(differs)}): it goes on, but not bit for bit."
             folder.event("not_bit_exact", message)
             reporter.event(message)
-        return _run(setup, reporter)
+        run = _run(setup, reporter)
+        del setup
+        _compare(run, reporter)
+    if (run.path / page.FILE).is_file():  # drawn when the run was paused
+        page.write_page(run.path)
+    return run
+
+
+def _compare(run: Run, reporter: Reporter) -> None:
+    """Ask base and tuned model what the settings ask, where that is still to be done."""
+    questions = look(run.path).spec.evaluation.compare
+    if questions and run.record["status"] == "succeeded" and not (run.path / page.COMPARISON).is_file():
+        reporter.event("Asking the base and the tuned model the same questions")
+        compare(run.path, questions)
 
 
 def _inputs(setup: Setup) -> dict[str, str]:
@@ -91,13 +114,13 @@ def _inputs(setup: Setup) -> dict[str, str]:
     return {"the model": record["model"]["fingerprint"], "the tokenizer or chat template": record["renderer"], **data}
 
 
-def prepare_again(run: RunFolder, into: RunFolder, say: Callable[[str], None], **settings: Any) -> Setup:
+def prepare_again(run: RunFolder, into: RunFolder, say: Callable[[str], None], progress: Progress = untold, **settings: Any) -> Setup:
     """The setup of a run that has begun, as it was then. `into`: where what comes next is written. `settings`: over the run's own."""
     start = read_json(run.path / "start.json")
     spec = load_run(str(run.run_file), **settings)
     then = start["dtype"]
     dtype = devices.DtypeChoice(getattr(torch, then["chosen"]), then["bfloat16_gflops"], then["float32_gflops"])
-    return prepare(spec, into, say, datetime.fromisoformat(start["started"]), dtype)
+    return prepare(spec, into, say, datetime.fromisoformat(start["started"]), dtype, progress)
 
 
 def _validation_of_result(validations: list[dict[str, Any]], progress: checkpoint.Progress) -> dict[str, Any] | None:

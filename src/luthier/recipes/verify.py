@@ -71,7 +71,7 @@ def _data(spec: RunSpec, record: dict[str, Any]) -> Iterator[Check]:
         for said in record["data"][part]:
             path = Path(said["path"])
             if not path.is_file():
-                yield Check("data", "not checked", f"{path} is not here (relative paths start from the folder that the run was started in)")
+                yield Check("data", "not checked", f"{path} is not here any more")
             elif files.fingerprint(said["path"]) != said["sha256"]:
                 yield Check("data", "differs", f"{path} was changed after the run")
             else:

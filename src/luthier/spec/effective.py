@@ -57,6 +57,7 @@ RULES = (
 
 CHAT_RULES = (
     Ineffective("model.chat_template", lambda _: True, "This method learns from raw text, which no template touches. Remove it."),
+    Ineffective("model.template_arguments", lambda _: True, "This method learns from raw text, which no template touches. Remove it."),
 )
 """Added where the method learns from documents."""
 

@@ -1,7 +1,8 @@
 """The folder is the registry: a component's name is its file's name, and a user's own `./mine.py` works like one of ours.
 
-A file is a component when it declares what its room asks for at module level: a class `Config`, or in `data/formats` a function `read`.
-Files beside them that declare nothing of the kind (`base.py`, `routing.py`) are not components. Names are found without importing anything.
+A file is a component when it declares what its room asks for at module level: a class `Config`, or in `data/formats` a function `row` or
+`read`. Files beside them that declare nothing of the kind (`base.py`, `routing.py`) are not components. Names are found without importing
+anything.
 """
 
 import ast
@@ -9,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -50,27 +52,34 @@ def _folder(package: str) -> Path:
     return PACKAGE_ROOT.joinpath(*package.split(".")[1:])
 
 
-def _required(package: str) -> str:
-    return "read" if package.endswith(".formats") else "Config"
+def _required(package: str) -> tuple[str, ...]:
+    """What a component declares, one of these at least."""
+    return ("row", "read") if package.endswith(".formats") else ("Config",)
 
 
 def _noun(package: str) -> str:
     return package.rsplit(".", 1)[-1].removesuffix("s")
 
 
-def _declares(file: Path, required: str) -> bool:
+def _declares(file: Path, required: tuple[str, ...]) -> bool:
+    return not _declared(file, file.stat().st_mtime_ns).isdisjoint(required)
+
+
+@lru_cache(maxsize=1024)
+def _declared(file: Path, changed_ns: int) -> frozenset[str]:
+    """The classes and functions of a file as it was changed last. Remembered: a room is listed often, and parsing it takes 0.1 s."""
     tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-    return any(isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == required for node in tree.body)
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef))
 
 
-def _load_file(path: Path, required: str) -> ModuleType:
+def _load_file(path: Path, required: tuple[str, ...]) -> ModuleType:
     if not path.is_file():
         beside = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise SettingsError(f"There is no file {path}.{did_you_mean(str(path), beside)}")
     module = _import_file(path)
-    if not hasattr(module, required):
+    if not any(hasattr(module, name) for name in required):
         raise SettingsError(
-            f"{path} declares no `{required}` at module level, so it cannot be used here. Add one, as the files of ours do."
+            f"{path} declares no {listed(required)} at module level, so it cannot be used here. Add one, as the files of ours do."
         )
     return module
 

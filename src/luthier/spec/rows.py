@@ -45,6 +45,61 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
 
 
+class Labeled(msgspec.Struct, frozen=True, gc=False):
+    """A text and the name of its class: learned as a question whose answer is that name."""
+
+    text: str
+    label: str
+    origin: Origin
+
+
+class Preference(msgspec.Struct, frozen=True, gc=False):
+    """A better and a worse answer to one prompt; each answer is the turns that follow it, the assistant's first."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    origin: Origin
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+class Ranking(msgspec.Struct, frozen=True, gc=False):
+    """Several answers to one prompt. `ranks[i]` is the place of `answers[i]`: 1 is the best, equal numbers are a tie."""
+
+    prompt: tuple[Message, ...]
+    answers: tuple[tuple[Message, ...], ...]
+    ranks: tuple[int, ...]
+    origin: Origin
+    rater: str | None = None
+
+
+class Thumb(msgspec.Struct, frozen=True, gc=False):
+    """One answer that a person found good or not."""
+
+    prompt: tuple[Message, ...]
+    answer: tuple[Message, ...]
+    good: bool
+    origin: Origin
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+class Rating(msgspec.Struct, frozen=True, gc=False):
+    """One answer with a number for each criterion, such as `{"helpful": 4, "correct": 5}`."""
+
+    prompt: tuple[Message, ...]
+    answer: tuple[Message, ...]
+    scores: dict[str, float]
+    origin: Origin
+    rater: str | None = None
+
+
+class Faulty(msgspec.Struct, frozen=True):
+    """A row that cannot be used, where a file is read to its end instead of to its first fault. `why` is the whole sentence."""
+
+    why: str
+    origin: Origin
+
+
 class Skipped(msgspec.Struct, frozen=True):
     """A stretch of a file that is no row and is left out: counted and named where the rows are, never silently."""
 
@@ -52,4 +107,4 @@ class Skipped(msgspec.Struct, frozen=True):
     origin: Origin
 
 
-Row = Conversation | Document
+Row = Conversation | Document | Labeled | Preference | Ranking | Thumb | Rating

@@ -23,6 +23,8 @@ class ModelSpec(Spec):
     """Branch, tag or commit of a Hugging Face id. Without effect, and refused, for a folder."""
     chat_template: str | None = None
     """A Jinja file that replaces the model's own chat template, or `plain` for a model that has none."""
+    template_arguments: dict[str, Any] = {}
+    """What the chat template is given besides the conversation, such as `{enable_thinking: false}`: in training, answers and chat alike."""
 
     @model_validator(mode="before")
     @classmethod
@@ -32,9 +34,11 @@ class ModelSpec(Spec):
 
 class DataSource(Spec):
     path: str
-    """A data file."""
+    """A data file. Relative paths start from the current folder, in a run file too; the run's own `run.yaml` holds them whole."""
     format: str = "auto"
     """A name from `data/formats`, a Python file of your own, or `auto` to recognize it."""
+    split: str | None = None
+    """The part of the file to read, where it holds several: an array's name in a JSON object, or a value in a column `split`."""
     weight: float = Field(1.0, gt=0)
     """How often this set is drawn relative to the others: 2 shows each of its rows twice an epoch, 0.5 every other one."""
 
@@ -87,8 +91,9 @@ class LoopSpec(Spec):
     """Stop after so many optimizer steps, whatever `epochs` says."""
     batch_size: int = Field(16, ge=1)
     """Rows in each optimizer step."""
-    token_budget: int = Field(2048, ge=8)
-    """Tokens computed at once. Changes memory and speed, never the result: a step is cut into as many streams as it needs."""
+    token_budget: int | None = Field(None, ge=8)
+    """Tokens computed at once. Changes memory and speed, never the result: a step is cut into as many streams as it needs. Default: 512 on
+    a CPU, 8,192 on an accelerator."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the computation. `auto` measures both on this machine, at this model's shape, for 0.2 s, and takes the faster."""
     gradient_checkpointing: bool = False
@@ -112,6 +117,8 @@ class EvaluationSpec(Spec):
     """Fixed prompts whose answers are written to `samples.jsonl` at each validation. An empty list turns it off."""
     max_new_tokens: int = Field(48, ge=1)
     """Longest of those answers, in tokens."""
+    compare: tuple[str, ...] = Field((), max_length=64)
+    """Questions that base and tuned model both answer, greedily, at the end of the run: side by side in `comparison.jsonl`, on the page."""
 
 
 class CheckpointSpec(Spec):

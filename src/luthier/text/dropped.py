@@ -3,13 +3,16 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
 from luthier.text.messages import Message
 
 WORD = re.compile(r"\w+|[^\w\s]")
+GAP = " … "
+
+Part = Literal["content", "reasoning", "tool_calls", "tools"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,10 @@ class Dropped:
 
     message: int
     role: str
-    part: Literal["content", "reasoning", "tool_calls", "tools"]
+    part: Part
     characters: int
+    text: str = field(default="", compare=False, repr=False)
+    """The stretches themselves, as they were written, ` … ` between them."""
 
     def __str__(self) -> str:
         where = f"message {self.message + 1} ({self.role}): its" if self.message >= 0 else "the list of"
@@ -28,40 +33,64 @@ class Dropped:
 
 def dropped_from_answer(index: int, message: Message, written: str) -> list[Dropped]:
     """What of the assistant's message is missing in `written`, the text that is learned for it."""
-    counts = {
-        "content": num_missing(message.content, written),
-        "reasoning": num_missing(message.reasoning or "", written),
-        "tool_calls": sum(_num_missing_of_call(call, written) for call in message.tool_calls),
+    missing: dict[Part, list[str]] = {
+        "content": missing_stretches(message.content, written),
+        "reasoning": missing_stretches(message.reasoning or "", written),
+        "tool_calls": [stretch for call in message.tool_calls for stretch in _missing_of_call(call, written)],
     }
-    return [Dropped(index, message.role, part, count) for part, count in counts.items() if count]  # type: ignore[arg-type]
+    return [_dropped(index, message.role, part, stretches) for part, stretches in missing.items() if stretches]
 
 
 def dropped_from_prompt(messages: Sequence[Message], tools: Sequence[dict[str, Any]], written: str) -> list[Dropped]:
     """What the model is never shown of the system's, user's and tools' messages, and of the list of tools."""
     others = [(index, message) for index, message in enumerate(messages) if message.role != "assistant"]
-    counts = [(index, message, num_missing(message.content, written)) for index, message in others]
-    dropped = [Dropped(index, message.role, "content", count) for index, message, count in counts if count]
+    found = [(index, message.role, missing_stretches(message.content, written)) for index, message in others]
+    dropped = [_dropped(index, role, "content", stretches) for index, role, stretches in found if stretches]
     names = [str(tool.get("function", tool).get("name", "")) for tool in tools]
-    num_tools = sum(len(json.dumps(tool)) for tool, name in zip(tools, names, strict=True) if name not in written)
-    return [*dropped, Dropped(-1, "tools", "tools", num_tools)] if num_tools else dropped
+    unseen = [json.dumps(tool) for tool, name in zip(tools, names, strict=True) if written.count(name) <= _num_said(name, messages)]
+    return [*dropped, Dropped(-1, "tools", "tools", sum(map(len, unseen)), GAP.join(unseen))] if unseen else dropped
+
+
+def _num_said(name: str, messages: Sequence[Message]) -> int:
+    """How often messages name a tool: a list of tools names it once more."""
+    return sum(message.content.count(name) + json.dumps(list(message.tool_calls)).count(name) for message in messages)
 
 
 def num_missing(said: str, written: str) -> int:
     """Characters of the words and signs in `said` that do not stand in `written`, in their order. White space does not count."""
+    return _num_characters(missing_stretches(said, written))
+
+
+def missing_stretches(said: str, written: str) -> list[str]:
+    """The stretches of `said`, from word to word, that do not stand in `written`."""
     said = said.strip()
     if said in written or json.dumps(said, ensure_ascii=False)[1:-1] in written:
-        return 0
-    words = WORD.findall(said)
-    blocks = SequenceMatcher(None, words, WORD.findall(written), autojunk=False).get_matching_blocks()
-    return sum(map(len, words)) - sum(len(word) for block in blocks for word in words[block.a : block.a + block.size])
+        return []
+    words = list(WORD.finditer(said))
+    matcher = SequenceMatcher(None, [word[0] for word in words], WORD.findall(written), autojunk=False)
+    missing, at = list[str](), 0
+    for block in matcher.get_matching_blocks():
+        if block.a > at:
+            missing.append(said[words[at].start() : words[block.a - 1].end()])
+        at = block.a + block.size
+    return missing
 
 
-def _num_missing_of_call(call: dict[str, Any], written: str) -> int:
+def _dropped(index: int, role: str, part: Part, stretches: list[str]) -> Dropped:
+    return Dropped(index, role, part, _num_characters(stretches), GAP.join(stretches))
+
+
+def _num_characters(stretches: list[str]) -> int:
+    """Without white space between words and signs."""
+    return sum(len(word) for stretch in stretches for word in WORD.findall(stretch))
+
+
+def _missing_of_call(call: dict[str, Any], written: str) -> list[str]:
     function = call.get("function", call)
     name, arguments = str(function.get("name", "")), function.get("arguments", "")
     if name not in written:
-        return len(name) + len(arguments if isinstance(arguments, str) else json.dumps(arguments))
-    return sum(num_missing(leaf, written) for leaf in _leaves(arguments))
+        return [name, arguments if isinstance(arguments, str) else json.dumps(arguments)]
+    return [stretch for leaf in _leaves(arguments) for stretch in missing_stretches(leaf, written)]
 
 
 def _leaves(arguments: Any) -> list[str]:

@@ -21,13 +21,23 @@ class Encoded:
 
     `sequences`: usually one; several where a template writes an earlier answer in another way once the conversation has gone on. Together
     they learn every answer once, each as serving would see it. `dropped`: what the template left out. `notes`: what to tell a person, each
-    naming the row. `stops`: the ids that end an answer.
+    naming the row. `stops`: the ids that end an answer. `answers`: where each learned answer stands.
     """
 
     sequences: tuple[Sequence, ...]
     dropped: tuple[Dropped, ...]
     notes: tuple[Note, ...]
     stops: frozenset[int]
+    answers: tuple["Answer", ...] = ()
+
+
+class Answer(NamedTuple):
+    """The answer in message number `message` (from 0): tokens `start` to `end` of sequence number `sequence`."""
+
+    message: int
+    sequence: int
+    start: int
+    end: int
 
 
 class _Layout(NamedTuple):
@@ -42,15 +52,25 @@ def encode_turns(turns: list[Turn], conversation: Conversation, markers: Markers
     """`turns`: those to be learned, at least one, in order."""
     origin, weights = conversation.origin, {turn.index: conversation.messages[turn.index].weight for turn in turns}
     sequences: list[Sequence] = []
+    answers: list[Answer] = []
     notes = _notes_on_row(turns[-1], origin, markers)
     for group in _together(turns):
         for layout in _lay_out(group, markers, tokenizer):
+            answers += [_place(turn, layout.tokens, len(sequences)) for turn in layout.turns]
             sequences.append(_weighted(layout, weights))
             notes += [note for turn in layout.turns for note in _notes_on_turn(turn, layout.grown, origin)]
-    if tokenizer.bos_id is not None and any((sequence.ids[:2] == tokenizer.bos_id).sum() == 2 for sequence in sequences):
+    if any(_begins_twice(sequence.ids, tokenizer) for sequence in sequences):
         notes.append(_note("double_bos", origin, None, "the template writes BOS twice; take one of them out of the template"))
     written = stops | {tokenizer.added[turn.text[slice(*turn.stop)]] for turn in turns if turn.stop}
-    return Encoded(tuple(sequences), tuple(_dropped(turns, conversation)), tuple(notes), written)
+    return Encoded(tuple(sequences), tuple(_dropped(turns, conversation)), tuple(notes), written, tuple(answers))
+
+
+def _begins_twice(ids: np.ndarray, tokenizer: Tokenizer) -> bool:
+    """Two BOS at the beginning, with nothing or white space between them."""
+    if tokenizer.bos_id is None:
+        return False
+    at = np.flatnonzero(ids[:8] == tokenizer.bos_id)
+    return len(at) > 1 and not tokenizer.decode(ids[: at[1]], skip_special=True).strip()
 
 
 def _together(turns: list[Turn]) -> list[list[Turn]]:
@@ -85,10 +105,17 @@ def _lay_out(group: list[Turn], markers: Markers, tokenizer: Tokenizer) -> list[
 
 
 def _begins_with(tokens: Tokens, turn: Turn, markers: Markers) -> bool:
-    """The tokens before the answer are those that serving feeds, and none of them reaches into it."""
+    """The tokens before the answer are those that serving feeds, and none of them reaches into it.
+
+    Text is cut at the template's markers before it is tokenized, so only what follows the prompt's last marker is tokenized again.
+    """
     before = int(np.searchsorted(tokens.starts, turn.start))
-    whole = not before or tokens.ends[before - 1] <= turn.start
-    return bool(whole) and np.array_equal(markers.encode(turn.prompt).ids, tokens.ids[:before])
+    if before and tokens.ends[before - 1] > turn.start:
+        return False
+    at = max((start for start, _ in markers.find(turn.prompt)), default=0)
+    first = int(np.searchsorted(tokens.starts[:before], at))
+    tail = markers.encode(turn.prompt[at:]).ids
+    return np.array_equal(tail, tokens.ids[first:before]) or np.array_equal(markers.encode(turn.prompt).ids, tokens.ids[:before])
 
 
 def _joined(turn: Turn, markers: Markers, tokenizer: Tokenizer) -> Tokens:
@@ -102,6 +129,11 @@ def _joined(turn: Turn, markers: Markers, tokenizer: Tokenizer) -> Tokens:
         return whole
     starts, ends = answer.starts[first:] + shift, answer.ends[first:] + shift
     return Tokens(ids, np.concatenate([prompt.starts, starts]), np.concatenate([prompt.ends, ends]))
+
+
+def _place(turn: Turn, tokens: Tokens, sequence: int) -> Answer:
+    start = int(np.searchsorted(tokens.ends, turn.spans[0][0] if turn.spans else turn.start, side="right"))
+    return Answer(turn.index, sequence, start, int(np.searchsorted(tokens.starts, turn.reach)))
 
 
 def _weighted(layout: _Layout, weights: dict[int, float]) -> Sequence:

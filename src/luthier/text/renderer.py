@@ -40,15 +40,28 @@ class Renderer:
             self._template = MarkedTemplate(ChatTemplate(template_source, named), tokenizer)
             self._turns = Turns(self._template, tokenizer)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For processes that encode beside this one: they compile the template again."""
+        return type(self), (self.tokenizer, self.template_sources or None, self._now)
+
     @classmethod
-    def load(cls, folder: str | Path, chat_template: str | None = None, now: datetime | None = None) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        chat_template: str | None = None,
+        now: datetime | None = None,
+        arguments: abc.Mapping[str, Any] | None = None,
+    ) -> Self:
         """Tokenizer and template of a model folder. `chat_template`: a Jinja file, or `plain`, instead of the model's own.
 
-        A folder without a template still serves for raw text. Raises `ModelError` or `TemplateError` on a file that can't be used.
+        `arguments`: what the template is given besides the conversation, such as `enable_thinking`; they become part
+        of its text. A folder without a template still serves for raw text.
+
+        Raises `ModelError` or `TemplateError` on a file that can't be used.
         """
         tokenizer = Tokenizer.load(folder)
         try:
-            return cls(tokenizer, find_template(Path(folder), chat_template, tokenizer), now)
+            return cls(tokenizer, find_template(Path(folder), chat_template, tokenizer, arguments), now)
         except TemplateError as error:
             raise TemplateError(f"{folder}: {error}") from None
 
@@ -62,11 +75,31 @@ class Renderer:
         """sha256 of template and tokenizer: two renderers with one fingerprint give the same ids (on the same day)."""
         return hashlib.sha256(json.dumps([self.template_sources, self.tokenizer.fingerprint], sort_keys=True).encode()).hexdigest()
 
+    @property
+    def written_moment(self) -> str:
+        """What of the moment goes into the ids; with `fingerprint` it decides them."""
+        return "" if self._template is None else self._template.template.written_moment(self._moment())
+
     @cached_property
     def stops(self) -> frozenset[int]:
         """The ids that end an answer: the model's own end tokens, and those that the template writes after answers and tool calls."""
+        return self.tokenizer.eos_ids | self.template_ends
+
+    @cached_property
+    def template_ends(self) -> frozenset[int]:
+        """The ids that the template writes after answers and tool calls; empty where it writes none, or there is none."""
         texts = self._turns.end_tokens if self._template else frozenset()
-        return self.tokenizer.eos_ids | {self.tokenizer.added[text] for text in texts}
+        return frozenset(self.tokenizer.added[text] for text in texts)
+
+    @cached_property
+    def marker_ids(self) -> frozenset[int]:
+        """The ids that stand for markers and not for text: special tokens, and added tokens that the template writes."""
+        return self.tokenizer.special_ids | {self.tokenizer.added[text] for text in self.marker_texts}
+
+    @property
+    def marker_texts(self) -> frozenset[str]:
+        """What a message can spell out and must not write: special tokens, and the markers of the template."""
+        return (self._template.markers if self._template else self._raw_markers).texts
 
     def render(
         self, messages: abc.Sequence[Message], tools: abc.Sequence[dict[str, Any]] = (), add_generation_prompt: bool = False

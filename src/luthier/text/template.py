@@ -15,12 +15,16 @@ from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from luthier.errors import TemplateError
+from luthier.text.arguments import with_arguments
 from luthier.text.markers import SPAN_END, SPAN_START
 from luthier.text.plain import PLAIN
 from luthier.text.tokenizer import Tokenizer
 
 GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 ESCAPED_RESERVED = re.compile(r"(?<!\\)((?:\\\\)*)\\u(fdd[0-4])")
+
+DATE_WRITTEN = re.compile(r"""strftime_now\(\s*(["'])((?:(?!\1)[^\\])*)\1\s*\)""")
+DATE_ASKED_FOR = re.compile(r"strftime_now is (?:not )?defined")
 
 FAULTS_OF_TEMPLATES = (
     jinja2.TemplateError,
@@ -68,6 +72,15 @@ class ChatTemplate:
         """What the template writes depends on the day."""
         return "strftime_now" in self.text
 
+    def written_moment(self, now: datetime) -> str:
+        """What the template can write of a moment: the same on one day where it writes dates; empty where it writes none."""
+        if not self.uses_date:
+            return ""
+        formats = DATE_WRITTEN.findall(self.text)
+        if len(formats) + len(DATE_ASKED_FOR.findall(self.text)) < self.text.count("strftime_now"):
+            return now.isoformat()  # it may write anything
+        return "\n".join(now.strftime(format) for _, format in formats)
+
     def render(self, messages: list[dict[str, Any]], tools: list[Any] | None, add_generation_prompt: bool, now: datetime) -> str:
         """The text, with `SPAN_START` and `SPAN_END` around what `{% generation %}` encloses.
 
@@ -89,16 +102,20 @@ class ChatTemplate:
             raise TemplateError(f"The chat template fails on this conversation ({type(error).__name__}: {error}).") from error
 
 
-def find_template(folder: Path, setting: str | None, tokenizer: Tokenizer) -> str | dict[str, str] | None:
+def find_template(
+    folder: Path, setting: str | None, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None
+) -> str | dict[str, str] | None:
     """The template that `setting` (`model.chat_template`) asks for; where that is None the model's own, or None.
 
-    Raises `TemplateError` where the setting can't be met.
+    `arguments` (`model.template_arguments`) stand in its text. Raises `TemplateError` where a setting can't be met.
     """
-    if setting == "plain":
-        return plain_template(tokenizer)
-    if setting is not None:
-        return _read_setting(setting)
-    return _own_template(folder)
+    found = plain_template(tokenizer) if setting == "plain" else _own_template(folder) if setting is None else _read_setting(setting)
+    if not arguments:
+        return found
+    if found is None:
+        raise TemplateError("`model.template_arguments` has no effect: the model has no chat template. Remove it, or set one.")
+    sources = {"default": found} if isinstance(found, str) else found
+    return with_arguments(sources, arguments, _environment())
 
 
 def plain_template(tokenizer: Tokenizer) -> str:

@@ -137,6 +137,27 @@ class Tokenizer:
             (unknown if id == self.unk_id else kept)[start:end] = True
         return Counter(text[i] for i in np.flatnonzero(~kept) if unknown[i] or not text[i].isspace())
 
+    def lost_in(self, texts: Iterable[str]) -> Counter[str]:
+        """`lost_characters` of several texts together, quickly: where each character is dropped by itself, each is looked up once."""
+        lost: Counter[str] = Counter()
+        for text in texts if not self._has_all_bytes else ():
+            if not self._drops or self.lost_characters("".join(set(text))):
+                lost.update(self.lost_characters(text))
+        return lost
+
+    def change_of(self, text: str) -> tuple[str, str] | None:
+        """The first few characters in which `text` and what its tokens spell part, white space aside; None where they do not.
+
+        Texts with added tokens in them are left alone: which of those are text depends on who wrote it.
+        """
+        if any(marker in text for marker in self.added):
+            return None
+        said, read = "".join(text.split()), "".join(self.decode(self.encode(text), skip_special=True).split())
+        if said == read:
+            return None
+        start = next((at for at, (left, right) in enumerate(zip(said, read, strict=False)) if left != right), min(len(said), len(read)))
+        return said[start : start + 12], read[start : start + 12]
+
     def _is_dropped(self, char: str) -> bool:
         if char not in self._dropped:
             ids = self._backend.encode(char, add_special_tokens=False).ids

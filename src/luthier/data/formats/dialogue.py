@@ -13,7 +13,7 @@ from pathlib import Path
 from luthier.data import files
 from luthier.data.sample import Sample
 from luthier.errors import DataError
-from luthier.spec.rows import Conversation, Message, Origin, Skipped
+from luthier.spec.rows import Conversation, Faulty, Message, Origin, Skipped
 
 DESCRIPTION = "text with `User:` and `Bot:` before the turns"
 
@@ -24,6 +24,8 @@ TURN = re.compile(rf"({'|'.join(SPEAKERS)}): ?(.*)")
 
 def sniff(sample: Sample) -> float:
     """More than half of the lines begin a turn, and both sides speak. Surer than raw text, which takes any `.txt`."""
+    if sample.container != "text":
+        return 0.0
     roles = [SPEAKERS[turn[1]] for line in sample.lines if (turn := TURN.match(line))]
     return 0.5 + len(roles) / len(sample.lines) / 2 if {"user", "assistant"} <= set(roles) and len(roles) * 2 > len(sample.lines) else 0.0
 
@@ -43,12 +45,16 @@ class _Dialogue:
     """Whether the last turn ended with the marker."""
 
 
-def read(path: Path) -> Iterator[Conversation | Skipped]:
+def read(path: Path) -> Iterator[Conversation | Skipped | Faulty]:
     marked, parted = _habits(path)
     dialogue: _Dialogue | None = None
     blanks, foreign = 0, False
     for number, line in files.lines(path):
-        text = files.text(line, path, number).rstrip()
+        try:
+            text = files.text(line, path, number).rstrip()
+        except DataError as error:
+            yield Faulty(str(error), Origin(str(path), number))
+            continue
         if not text:
             blanks, foreign = blanks + 1, False
             continue
@@ -98,10 +104,11 @@ def _conversation(dialogue: _Dialogue, path: Path) -> Conversation:
     return Conversation(messages, Origin(str(path), dialogue.line))
 
 
-def _outside(origin: Origin, marked: bool) -> Skipped:
+def _outside(origin: Origin, marked: bool) -> Skipped | Faulty:
     if marked:
         return Skipped("text that belongs to no turn", origin)
-    raise DataError(
+    why = (
         f"{origin}: this line follows a blank line and begins no turn. Begin it with `User:` or `Bot:`; "
         f"if answers have several paragraphs, close each answer with `{MARKER}`."
     )
+    return Faulty(why, origin)

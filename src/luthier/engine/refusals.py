@@ -1,0 +1,55 @@
+"""Ways to end green and be wrong, and the sentences with which a run ends `failed` instead."""
+
+import math
+
+from luthier.engine.certificate import Finding
+from luthier.errors import TrainingFailed
+
+
+def refuse_infinite(step: int, loss: float, norm: float, rate: float) -> None:
+    """Of the step that is being made: its loss and the norm of its gradient."""
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise TrainingFailed(
+            f"Step {step}: the loss is {loss:g} and the gradient's norm {norm:g}. The weights are as they were before this step. "
+            f"Try a lower `optimizer.learning_rate` (now {rate:g}), or `train.dtype=float32`."
+        )
+
+
+def refuse_infinite_validation(step: int, loss: float, rate: float) -> None:
+    if not math.isfinite(loss):
+        raise TrainingFailed(
+            f"Step {step}: the validation loss is {loss:g}. The last checkpoint is from before it. "
+            f"Try a lower `optimizer.learning_rate` (now {rate:g}), or `train.dtype=float32`."
+        )
+
+
+def refuse_no_gradient(norm: float) -> None:
+    """Of the first step."""
+    if norm == 0:
+        raise TrainingFailed("Step 1: every gradient is zero, so nothing would be learned. Check `adapter` and the rows' weights.")
+
+
+def refuse_inexact(finding: Finding, tolerance: float) -> None:
+    if not finding.passed:
+        raise TrainingFailed(
+            f"The certificate failed at step {finding.step}: the fast gradient differs from the naive one by {finding.fp32} in fp32 "
+            f"(allowed {tolerance:g}), by {finding.run_dtype} in the run's type (allowed twice {finding.noise}). "
+            f"The weights must not be used. Please report this with the run folder."
+        )
+
+
+def refuse_no_gain(best_step: int, rate: float) -> None:
+    """Of a run that stopped early."""
+    if best_step == 0:
+        raise TrainingFailed(
+            "No validation was better than the one before training, so nothing is gained by this run. "
+            f"Try a lower `optimizer.learning_rate` (now {rate:g}), or more `evaluation.patience`."
+        )
+
+
+def refuse_unmoved(steps: int, moved: bool, rate: float) -> None:
+    if not moved:
+        raise TrainingFailed(
+            f"After {steps} steps every weight is what it was before them: nothing was learned. "
+            f"Try a higher `optimizer.learning_rate` (now {rate:g}), or `train.dtype=float32`."
+        )

@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from luthier.engine.report import Progress, untold
 from luthier.errors import DataError, ModelError, RunError, SettingsError, TemplateError, TrainingFailed, UserError
 from luthier.models import load as models
@@ -58,6 +60,7 @@ def preflight(spec: RunSpec) -> list[Finding]:
     except UserError as error:
         code = next((code for kind, code in CODES if isinstance(error, kind)), "would-fail")
         found += [Finding("error", code, sentence) for sentence in str(error).splitlines() if not _said(sentence, found)]
+    found = _accepted(found, spec)
     return sorted(found, key=lambda finding: ("error", "warning", "advice").index(finding.severity))
 
 
@@ -73,10 +76,10 @@ def lay_grounds(spec: RunSpec, started: datetime, say: Callable[[str], None], pr
     before = list(checked.before_rows())
     refuse(before)
     examples = checked.examples(say, progress)
-    found = [*before, *of_rows(spec, checked.renderer), *checked.of_examples(examples)]
+    found = _accepted([*before, *of_rows(spec, checked.renderer), *checked.of_examples(examples)], spec)
     for finding in found:
         if finding.severity == "warning":
-            say(f"Warning: {finding.message}")
+            say(f"Warning: {finding.message} (`preflight.accept=[{finding.code}]` if it is meant)")
     refuse(found)
     return Grounds(checked.parts, checked.model_folder, checked.renderer, checked.config, examples, tuple(found))
 
@@ -148,6 +151,12 @@ def max_length(spec: RunSpec, config: Any) -> int:
     if context is not None and spec.data.max_length > context:
         raise SettingsError(f"`data.max_length` is {spec.data.max_length}, the model's context is {context}. Give at most that.")
     return spec.data.max_length
+
+
+def _accepted(found: Iterable[Finding], spec: RunSpec) -> list[Finding]:
+    """Warnings that are meant become advice."""
+    accept = spec.preflight.accept
+    return [replace(f, severity="advice") if f.severity == "warning" and f.code in accept else f for f in found]
 
 
 def _said(sentence: str, found: Iterable[Finding]) -> bool:

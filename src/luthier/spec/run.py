@@ -130,6 +130,13 @@ class CheckpointSpec(Spec):
     """How many saved weights to keep. The best by validation loss is kept besides."""
 
 
+class PreflightSpec(Spec):
+    """What is looked for before the model is loaded."""
+
+    accept: tuple[str, ...] = ()
+    """Warnings that are meant, by the code that stands behind them (`learning-rate`). They stay in the record, and no longer warn."""
+
+
 class CertificateSpec(Spec):
     """The proof, in each run, that the fast gradient is the naive one."""
 
@@ -169,6 +176,8 @@ class RunSpec(Spec):
     """When and what to measure."""
     checkpoints: CheckpointSpec = CheckpointSpec()
     """When to save, and how much to keep."""
+    preflight: PreflightSpec = PreflightSpec()
+    """Which warnings before a run are meant."""
     certificate: CertificateSpec = CertificateSpec()
     """How strictly exactness is checked."""
     report: ReportSpec = ReportSpec()

@@ -34,6 +34,13 @@ def test_a_rate_of_the_other_kind_is_a_warning_with_the_numbers(bench: Any, name
         assert found["learning-rate"]["severity"] == "warning" and said in found["learning-rate"]["message"]
 
 
+def test_a_warning_that_is_meant_is_advice(bench: Any):
+    bench.set("optimizer.learning_rate", 2e-3)
+    bench.set("adapter", "full")
+    bench.set("preflight.accept", ["learning-rate"])
+    assert bench.check()["learning-rate"]["severity"] == "advice"
+
+
 NOTHING_LEARNS: list[tuple[str, Any, list[str]]] = [
     ("a target that matches no layer", {"name": "lora", "targets": ["qkv_proj"]}, ["qkv_proj", "q_proj"]),
     ("one of several targets", {"name": "lora", "targets": ["q_proj", "query"]}, ["'query'"]),

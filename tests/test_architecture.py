@@ -315,3 +315,17 @@ def test_what_points_down_passes(path: str, line: str):
 
 if __name__ == "__main__":
     print(house())
+
+
+def test_ground_floor_and_commands_import_without_the_training_extra():
+    """As in an environment where only `pip install luthier` was done; tests/test_package.py makes a real one."""
+    program = (
+        "import importlib, pathlib, sys\n"
+        "sys.modules.update(dict.fromkeys(['torch', 'transformers', 'safetensors', 'huggingface_hub', 'sklearn', 'scipy', 'matplotlib']))\n"
+        "import luthier\n"
+        "root = pathlib.Path(luthier.__file__).parent\n"
+        "files = [f for room in ('spec', 'data', 'text', 'cli') for f in (root / room).rglob('*.py')]\n"
+        "for file in files: importlib.import_module('luthier.' + '.'.join(file.relative_to(root).with_suffix('').parts))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

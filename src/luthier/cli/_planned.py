@@ -1,13 +1,19 @@
 """What a plan looks like in a terminal: the verdict, memory by phase and part, then disk, time, energy, money and what to change."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from luthier.recipes.fit import Fitted
-from luthier.recipes.plan import Phase, Plan
 from luthier.recipes.quantities import duration, energy, memory
+
+if TYPE_CHECKING:  # a plan is made with torch, but every command is found without it
+    from luthier.recipes.fit import Fitted
+    from luthier.recipes.plan import Phase, Plan
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
 BAR = 28

@@ -3,29 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from luthier.cli.main import main
 from luthier.testing import toy_conversations, write_jsonl
 
-Result = tuple[int, str, str]
 
-
-@pytest.fixture
-def luthier(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Runs one command line in an empty folder with an empty cache; its exit code, stdout and stderr."""
+@pytest.fixture(autouse=True)
+def _empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty folder, and an empty cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-
-    def run(*arguments: Any) -> Result:
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(left.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

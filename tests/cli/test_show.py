@@ -13,26 +13,10 @@ import pytest
 from rich.console import Console
 
 from luthier.cli._shown import BRACKETS, SHADES, draw, painted
-from luthier.cli.main import main
 from luthier.cli.show import chosen
 from luthier.spec.rows import Document, Faulty, Origin, Skipped
 from luthier.testing import write_jsonl
 from luthier.text.shown import MEANINGS, Part, Shown, Token
-
-Result = tuple[int, str, str]
-
-
-@pytest.fixture
-def luthier(capsys: pytest.CaptureFixture[str]):
-    """Runs one command line; its exit code, stdout and stderr."""
-
-    def run(*arguments: Any) -> Result:
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(left.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import PretrainedConfig
 
 from luthier.engine.setup import POLICY, AdapterChoice
 from luthier.errors import SettingsError
+from luthier.models.skeleton import skeleton
 
 
 def refuse_misfit(adapter: AdapterChoice, config: PretrainedConfig) -> None:
@@ -23,10 +24,9 @@ def refuse_misfit(adapter: AdapterChoice, config: PretrainedConfig) -> None:
 
 
 def _shapes(config: PretrainedConfig) -> nn.Module | None:
-    """The model without weights; None for a family that computes something while it is made, which shapes can't."""
+    """The model without weights; None for a family that computes something while it is made, which shapes can't: its adapter is checked
+    when the model is loaded."""
     try:
-        with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config)
+        return skeleton(config, torch.float32)
     except (NotImplementedError, RuntimeError):
         return None
-    return model

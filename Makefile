@@ -29,11 +29,11 @@ help:  ## say what there is to make
 	@$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: .venv/.installed  ## tune the bundled model on the bundled data and show what changed
+demo: .venv/.installed  ## the whole loop on the bundled model: tune, rank, reward model, PPO; and what it brought
 	@.venv/bin/luthier demo
 
-case-study: .venv/.installed  ## demonstrations, rankings, reward model, PPO and DPO on the loan-support data, three seeds
-	@for seed in 0 1 2; do $(PY) -W ignore -m luthier.recipes.case_study.study runs/case-study-$$seed --seed $$seed; done
+case-study: .venv/.installed  ## demonstrations, rankings, reward models, PPO and DPO on the loan-support data, three seeds
+	@$(PY) -W ignore -m luthier.recipes.case_study.study runs/case-study
 
 test: .venv/.installed  ## the test suite, without the network
 	$(PY) -m pytest -n $(PROCESSES) -q
@@ -63,6 +63,7 @@ docs: schema .venv/.installed  ## the reference pages, and a check of everything
 
 bench: .venv/.installed  ## measure against the peers, side by side, and draw the figure
 	$(PY) -m benchmarks.run
+	$(PY) -m benchmarks.inside
 	$(PY) -m benchmarks.plan_error
 
 lock:  ## write requirements.lock from what is installed in .venv

@@ -1,4 +1,7 @@
-"""Speed, memory and start of both sides as a picture: `python -m benchmarks.figure RESULTS.json` writes an SVG and a PNG beside it."""
+"""Speed, memory and start of both sides as a picture: `python -m benchmarks.figure RESULTS.json` writes an SVG and a PNG beside it.
+
+Cases whose limit is not known stand in a picture of their own, `…-learning.svg`.
+"""
 
 import sys
 from collections.abc import Callable
@@ -33,8 +36,14 @@ Value = Callable[[Measurement], float]
 
 
 def draw(found: Results, path: Path) -> None:
-    """Write `path` with .svg and .png."""
-    cases = list(found.cases.values())
+    """Write `path` with .svg and .png; nothing for kinds of cases that there are none of."""
+    for end, has_limit in (("", True), ("-learning", False)):
+        cases = [case for case in found.cases.values() if case.has_limit == has_limit]
+        if cases:
+            _draw(found, cases, path.with_name(f"{path.stem}{end}"))
+
+
+def _draw(found: Results, cases: list[CaseResult], path: Path) -> None:
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(1, 3, figsize=(13, 1.75 + 1.05 * len(cases)), width_ratios=(1.5, 1, 1), sharey=True)
         _speed(panels[0], cases)
@@ -50,7 +59,7 @@ def draw(found: Results, path: Path) -> None:
         )
         figure.tight_layout(rect=(0, 0.045, 1, 0.95), w_pad=2.5)
         for suffix, more in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 160})):
-            figure.savefig(path.with_suffix(suffix), **more)
+            figure.savefig(path.with_name(f"{path.name}{suffix}"), **more)
         plt.close(figure)
 
 
@@ -92,18 +101,19 @@ def _bar(panel: Axes, y: float, spread: Spread, color: str, text: str, bold: str
 
 
 def _speed(panel: Axes, cases: list[CaseResult]) -> None:
-    """Bars as shares of the limit, so that models of every size stand on one scale; the words say tokens per second."""
+    """Bars as shares of the limit, or of Luthier's speed, so that models of every size stand on one scale; the words say the speed."""
+    limited = all(case.has_limit for case in cases)
     for number, case in enumerate(cases):
-        limits = [r.limit.tokens_per_second for r in case.rounds]
+        whole = [(r.limit or r.ours).tokens_per_second for r in case.rounds]
         for side, color, offset in _sides(case):
-            spread = Spread.of(m.tokens_per_second / limit for m, limit in zip(side, limits, strict=True))
-            speed = f"{Spread.of(m.tokens_per_second for m in side).median:,.0f} tokens/s"
+            spread = Spread.of(m.tokens_per_second / one for m, one in zip(side, whole, strict=True))
             ratio = f"{case.ratios['tokens_per_second'].median:.1f}×" if color == OURS and case.has_peer else ""
-            _bar(panel, number + offset, spread, color, speed, ratio)
-    panel.axvline(1, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
-    panel.set_xlim(0, 1.05)
-    panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "the limit"])
-    _finish(panel, "Speed (the limit: the step's matrix products alone)")
+            _bar(panel, number + offset, spread, color, case.speed(side), ratio)
+    if limited:
+        panel.axvline(1, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+    panel.set_xlim(0, 1.05 if limited else 1.6)
+    panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "the limit" if limited else "Luthier"])
+    _finish(panel, "Speed (the limit: the step's matrix products alone)" if limited else "Speed, references and drawn answers included")
 
 
 def _bars(panel: Axes, cases: list[CaseResult], value: Value, title: str, form: str, ratio: str) -> None:

@@ -10,14 +10,20 @@ from typing import Any
 import msgspec
 import psutil
 
-from benchmarks.cases import ALPHA, LEARNING_RATE, RANK, Case, Work, best, kinds, layouts
+from benchmarks.cases import ALPHA, LEARNING_RATE, RANK, STAGES, Case, Method, Work, best, kinds
 from benchmarks.process import ROOT, CommandFailed, Watched, run
-from benchmarks.results import Measurement, PeerSettings, Step, SweepEntry
+from benchmarks.results import Measurement, PeerSettings, Step, SweepEntry, spread_over
 
 ENVIRONMENT = ROOT / ".venv-peers"
 PYTHON = ENVIRONMENT / "bin" / "python"
 REQUIREMENTS = Path(__file__).with_name("requirements-peers.txt")
-SCRIPT = Path(__file__).with_name("peer_sft.py")
+FACTS: dict[Method, tuple[str, ...]] = {
+    "sft": ("loss",),
+    "dpo": ("loss", "logps/chosen", "logps/rejected"),
+    "reward_model": ("loss",),
+    "grpo": ("entropy",),
+}
+"""What of TRL's first log is compared, by its names there."""
 
 
 def install() -> None:
@@ -33,41 +39,45 @@ def install() -> None:
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def measure(model: Path, rows: Path, settings: PeerSettings, work: Work, threads: int, scratch: Path) -> tuple[Measurement, dict[str, str]]:
+def measure(
+    method: Method, model: Path, rows: Path, settings: PeerSettings, work: Work, threads: int, scratch: Path, head: Path | None = None
+) -> tuple[Measurement, dict[str, str]]:
     """One run, and the versions it ran on.
 
+    Args:
+        head: the file of the scalar head that a reward model begins with; None for one of TRL's own.
     Raises:
         CommandFailed: TRL does not run with these settings.
     """
     given = {
         **msgspec.to_builtins(settings),
+        **msgspec.to_builtins(work),
         "model": str(model),
         "rows": str(rows),
-        "rows_per_step": work.rows_per_step,
-        "num_steps": work.num_steps,
         "threads": threads,
         "learning_rate": LEARNING_RATE,
         "rank": RANK,
         "alpha": ALPHA,
+        "head": None if head is None else str(head),
     }
     asked, diary = scratch / "peer.json", scratch / "peer.jsonl"
     asked.parent.mkdir(parents=True, exist_ok=True)
     asked.write_text(json.dumps(given, indent=2), encoding="utf-8")
     diary.unlink(missing_ok=True)
     load = float(psutil.getloadavg()[0])
-    watched = run([PYTHON, SCRIPT, asked, diary], threads, scratch / "peer.log")
+    watched = run([PYTHON, "-m", f"benchmarks.peer_{method}", asked, diary], threads, scratch / "peer.log")
     lines = [json.loads(line) for line in diary.read_text(encoding="utf-8").splitlines()]
-    return _measurement(lines, watched, load), lines[0]["versions"]
+    return _measurement(method, lines, watched, load), lines[0]["versions"]
 
 
-def _measurement(lines: list[dict[str, Any]], watched: Watched, load: float) -> Measurement:
+def _measurement(method: Method, lines: list[dict[str, Any]], watched: Watched, load: float) -> Measurement:
     imported, loaded, begin = (next(line["time"] for line in lines if line["kind"] == kind) for kind in ("imported", "loaded", "begin"))
-    ends = [line for line in lines if line["kind"] == "step"]
-    losses = [line["loss"] for line in lines if line["kind"] == "loss"]
+    ends, logs = ([line for line in lines if line["kind"] == kind] for kind in ("step", "log"))
+    kept = sum(line["seconds"] for line in lines if line["kind"] == "kept")
     times = [begin, *(line["time"] for line in ends)]
-    steps = tuple(Step(line["tokens"], line["time"] - before, loss) for line, before, loss in zip(ends, times, losses, strict=False))
+    steps = [Step(line["tokens"], line["time"] - before, log["loss"]) for line, before, log in zip(ends, times, logs, strict=False)]
     return Measurement(
-        steps=steps,
+        steps=spread_over(steps, kept),
         startup={
             "start and imports": imported - watched.started,
             "model": loaded - imported,
@@ -78,19 +88,22 @@ def _measurement(lines: list[dict[str, Any]], watched: Watched, load: float) -> 
         peak_bytes=watched.peak_bytes,
         peak_in_steps_bytes=watched.peak_within([(times[0], times[-1])]),
         load=load,
+        facts={name: logs[0][name] for name in FACTS[method]},
+        kept_s=kept,
     )
 
 
 def sweep(case: Case, model: Path, rows: Path, threads: int, scratch: Path) -> tuple[SweepEntry, ...]:
-    """Types first, then layouts in the fastest type; each a short run."""
-    entries = [_try(case, model, rows, settings, threads, scratch) for settings in kinds(case.dtype)]
-    entries += [_try(case, model, rows, settings, threads, scratch) for settings in layouts(best(entries))]
+    """Types first, then layouts in the fastest type, then what else TRL offers; each a short run."""
+    entries = [_try(case, model, rows, settings, threads, scratch) for settings in kinds(case)]
+    for stage in STAGES:
+        entries += [_try(case, model, rows, settings, threads, scratch) for settings in stage(case, best(entries))]
     return tuple(entries)
 
 
 def _try(case: Case, model: Path, rows: Path, settings: PeerSettings, threads: int, scratch: Path) -> SweepEntry:
     try:
-        found, _ = measure(model, rows, settings, case.sweep_work, threads, scratch)
+        found, _ = measure(case.method, model, rows, settings, case.sweep_work, threads, scratch)
     except CommandFailed as error:
         print(f"  sweep  {settings}: failed", flush=True)
         return SweepEntry(settings, None, None, str(error))

@@ -2,6 +2,7 @@
 
 python -m benchmarks.profile_step                         # the 125M shape in bf16, 16 rows
 python -m benchmarks.profile_step m600 --dtype bfloat16 --rows 8 --threads 2 --trace step.json
+python -m benchmarks.profile_step m15 --method grpo --rows 64        # drawing the answers included
 """
 
 import argparse
@@ -9,14 +10,16 @@ import os
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import ours
-from benchmarks.cases import CASES, QUICK, Case, Work
+from benchmarks.cases import CASES, Case
+from benchmarks.inputs import CACHE
 from benchmarks.results import as_table
-from benchmarks.run import CACHE, Bench
+from benchmarks.run import Bench
 from benchmarks.shapes import SHAPES
 from luthier.engine.report import Silent
 from luthier.recipes.train import train
@@ -70,7 +73,7 @@ def profiled(model: Path, rows: Path, case: Case, threads: int) -> tuple[float, 
     reporter = Profiler()
     with tempfile.TemporaryDirectory() as scratch:
         given = {"model": str(model), "data": {"train": [str(rows)]}, "out": f"{scratch}/run"}
-        train(load_run(None, ours.settings(case, case.work, threads), method="sft", **given), reporter)
+        train(load_run(None, ours.settings(case, case.work, threads), method=case.method, **given), reporter)
     assert reporter.fastest is not None
     return reporter.fastest
 
@@ -79,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shape", nargs="?", choices=SHAPES, default="m125")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--method", choices=sorted({case.method for case in CASES.values()}), default="sft")
     parser.add_argument("--rows", type=int, default=16, help="of the step (default 16)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--top", type=int, default=25, help="operations to list")
@@ -86,9 +90,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE, help="the folder for models")
     options = parser.parse_args()
     options.rounds, options.peers = 1, False
-    work = Work(options.rows, NUM_STEPS)
-    known = next((case for case in (*CASES.values(), QUICK) if case.shape == options.shape), QUICK)
-    case = Case(known.name, known.title, options.shape, options.dtype, work, work)
+    known = next(case for case in CASES.values() if case.method == options.method)
+    work = replace(known.work, rows_per_step=options.rows, num_steps=NUM_STEPS)
+    case = replace(known, shape=options.shape, dtype=options.dtype, work=work)
     bench = Bench(case, options)
     seconds, metrics, profiler = profiled(bench.model, bench.rows, case, options.threads)
     print(f"{metrics['tokens']:,.0f} tokens in {metrics['streams']:.0f} streams, {seconds:.2f} s under the profiler\n")

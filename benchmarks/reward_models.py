@@ -14,9 +14,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.inputs import SHARED
 from benchmarks.process import CommandFailed
 from benchmarks.results import FOLDER
-from benchmarks.run import SHARED
 from luthier.errors import UserError
 from luthier.recipes.train import resume, train
 from luthier.spec.run import RunSpec

@@ -60,6 +60,31 @@ def _conversation(question: str, answer: str) -> Row:
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
+def pairs(conversations: list[Row]) -> list[Row]:
+    """Preferences: each question with its own answer as the better one, and the next row's, on average as long, as the worse."""
+    others = [*conversations[1:], *conversations[:1]]
+    return [
+        {"prompt": mine["messages"][:-1], "chosen": mine["messages"][-1:], "rejected": other["messages"][-1:]}
+        for mine, other in zip(conversations, others, strict=True)
+    ]
+
+
+def several(number: int, answers: int, tokens: int, count: Callable[[str], int], alike: bool, seed: int = 0) -> list[Row]:
+    """Conversations, `answers` to each of `number` questions, each question and answer of about `tokens`.
+
+    Args:
+        alike: whether those with one question begin alike. Otherwise each begins with another digit, and is as long.
+    """
+    draw, length = random.Random(seed), (math.log(tokens), 0.0)
+    questions = [_text(draw, length, count) for _ in range(number)]
+    return [_conversation(f"{0 if alike else i} {question}", _text(draw, length, count)) for question in questions for i in range(answers)]
+
+
+def prompts(conversations: list[Row]) -> list[Row]:
+    """Questions alone."""
+    return [{"prompt": row["messages"][:-1]} for row in conversations]
+
+
 def write(path: Path, rows: Iterable[Row]) -> Path:
     """One JSON value a line. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -99,6 +99,14 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def roomy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy model with a context of 2,048 bytes. Read only."""
+    from luthier.testing import CHAT_TEMPLATE, toy_model
+
+    return toy_model(tmp_path_factory.mktemp("roomy"), max_position_embeddings=2048, chat_template=CHAT_TEMPLATE)
+
+
+@pytest.fixture(scope="session")
 def toy_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A chat JSONL file of 8 rows that the toy model can learn."""
     from luthier.testing import toy_conversations, write_jsonl

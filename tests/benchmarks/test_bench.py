@@ -32,7 +32,7 @@ def measurement(seconds: float, gib: float = 1.0) -> Measurement:
     """Three steps of 100 tokens; the first is twice as slow, and the process starts for one second."""
     steps = (Step(100, 2 * seconds, 3.0), Step(100, seconds, 2.0), Step(100, seconds, 1.0))
     startup = {"start and imports": 1.0, "step 1": 2 * seconds}
-    return Measurement(steps, startup, 10.0, int(gib * 2**30), int(gib * 2**30), 0.0)
+    return Measurement(steps, startup, 10.0, int(gib * 2**30), int(gib * 2**30), 0.0, {"loss": 3.0})
 
 
 def case_result(rounds: tuple[Round, ...]) -> CaseResult:
@@ -98,7 +98,7 @@ def test_sides_that_did_other_work_are_not_compared():
     padded, packed = PeerSettings("bfloat16", False, "padded", 4), PeerSettings("bfloat16", False, "packed", 4)
     mine, theirs = measurement(1.0), measurement(2.0)
     fewer = msgspec.structs.replace(theirs, steps=(Step(99, 4.0, 3.0), *theirs.steps[1:]))
-    higher = msgspec.structs.replace(theirs, steps=(Step(100, 4.0, 3.1), *theirs.steps[1:]))
+    higher = msgspec.structs.replace(theirs, facts={"loss": 3.1})
     bench.refuse_different(mine, theirs, padded)
     bench.refuse_different(mine, fewer, packed)
     for other in (fewer, higher):
@@ -108,7 +108,7 @@ def test_sides_that_did_other_work_are_not_compared():
 
 @pytest.mark.parametrize("case", cases.CASES.values(), ids=lambda case: case.name)
 def test_every_setting_of_the_peer_divides_the_rows_of_a_step(case: cases.Case):
-    tried = [settings for kind in cases.kinds(case.dtype) for settings in [kind, *cases.layouts(kind)]]
+    tried = [settings for kind in cases.kinds(case) for settings in [kind, *cases.layouts(case, kind), *cases.more(case, kind)]]
     assert [s for s in tried for work in (case.work, case.sweep_work) if work.rows_per_step % s.rows_at_once] == []
 
 
@@ -165,13 +165,14 @@ def test_a_process_is_watched(tmp_path: Path):
 
 def test_quick_measures_reports_and_draws(root: Path, tmp_path: Path):
     """The product and the limit on a toy, for real, in processes of their own."""
-    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--out", tmp_path / "out", "--cache", tmp_path / "cache"]
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--cases", "tiny"]
+    command += ["--out", tmp_path / "out", "--cache", tmp_path / "cache"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "out").glob("*.json")
     (only,) = results.read(path).cases.values()
     (measured,) = only.rounds
-    assert [step.tokens > 0 and step.seconds > 0 for step in measured.ours.steps] == [True] * cases.QUICK.work.num_steps
+    assert [step.tokens > 0 and step.seconds > 0 for step in measured.ours.steps] == [True] * cases.TOYS["tiny"].work.num_steps
     assert list(measured.ours.startup) == ["start and imports", "rows, model, probe", "certificate", "first checkpoint", "step 1"]
     assert min(measured.ours.startup.values()) >= 0
     assert measured.limit.tokens == sum(step.tokens for step in measured.ours.steps[1:])

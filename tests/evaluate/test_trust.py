@@ -32,18 +32,23 @@ def comparisons(number: int, seed: int, raters: tuple[str, ...] = ("",)) -> list
     return [Comparison(text(True), text(False), raters[i % len(raters)]) for i in range(number)]
 
 
+def alone(number: int) -> np.ndarray:
+    """Comparisons of different prompts."""
+    return np.stack([np.arange(number)] * 2, 1)
+
+
 def rewards_of(found: list[Comparison], of) -> np.ndarray:
     return np.array([[of(c.better), of(c.worse)] for c in found], dtype=np.float64)
 
 
 def test_accuracy_counts_a_tie_as_half():
-    found = accuracy(np.array([1.0, 2.0, -1.0, 0.0]))
+    found = accuracy(np.array([1.0, 2.0, -1.0, 0.0]), alone(4))
     assert (found.value, found.number) == (2.5 / 4, 4)
     assert found.low < found.value < found.high
 
 
 def test_accuracy_of_nothing_says_nothing():
-    found = accuracy(np.zeros(0))
+    found = accuracy(np.zeros(0), alone(0))
     assert found.number == 0
     assert (found.low, found.high) == (0.0, 1.0)
 

@@ -13,8 +13,10 @@ OPTIONS = list(itertools.product([1.0, 0.25], [None, 3.0], [1.0, 0.7], [False, T
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 2 rows, so that 5 rows take three."""
-    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 22)
+    """Chunks of 3 rows in blocks of 2, so that 5 rows take two chunks of two blocks and one."""
+    monkeypatch.setattr(logprobs, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 33)
+    monkeypatch.setattr(logprobs, "BLOCK_LOGITS", 22)
 
 
 def _inputs(dtype: torch.dtype, bias: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:

@@ -11,8 +11,9 @@ from luthier.engine.report import Silent
 from luthier.errors import TemplateError
 from luthier.recipes.assistant import open_assistant
 from luthier.recipes.comparison import compare
-from luthier.recipes.demo import demo, demo_spec
+from luthier.recipes.demo import QUESTIONS
 from luthier.recipes.merge import merge
+from luthier.recipes.page import write_page
 from luthier.recipes.run import Run
 from luthier.recipes.train import resume, train
 from luthier.recipes.verify import verify
@@ -83,17 +84,18 @@ class _InterruptAt(Silent):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_demo_that_was_paused_has_its_answers_once_it_is_resumed(toy_folder: Path, tmp_path: Path):
+def test_a_run_that_was_paused_has_its_answers_once_it_is_resumed(toy_folder: Path, tmp_path: Path):
     rows = write_jsonl(tmp_path / "rows.jsonl", toy_conversations(8))
-    small = [f"model={toy_folder}", f"data.train=[{rows}]", "data.validation=[]", "train.max_steps=3", "train.batch_size=4"]
-    quick = ["train.dtype=float32", "evaluation.max_new_tokens=4"]
-    paused = demo(demo_spec(str(tmp_path / "run"), overrides=[*small, *quick]), _InterruptAt(1))
+    small = [f"model={toy_folder}", f"data.train=[{rows}]", "train.max_steps=3", "train.batch_size=4", "train.dtype=float32"]
+    asked = ["evaluation.max_new_tokens=4", f"evaluation.compare={json.dumps(QUESTIONS)}", f"out={tmp_path / 'run'}"]
+    paused = train(load_run(None, [*small, *asked], method="sft"), _InterruptAt(1))
+    write_page(paused.path)
     assert paused.record["status"] == "paused"
     assert not (paused.path / "comparison.jsonl").exists()
     done = resume(paused.path)
     assert done.record["status"] == "succeeded"
     questions = [json.loads(line)["question"] for line in (done.path / "comparison.jsonl").read_text().splitlines()]
-    assert questions == list(demo_spec().evaluation.compare)
+    assert questions == list(QUESTIONS)
     assert questions[0] in (done.path / "index.html").read_text()
 
 

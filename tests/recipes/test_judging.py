@@ -30,6 +30,10 @@ def shorter(prompt, answer, item):
     return -len(answer) / 10
 
 
+def brief(prompt, answer, item):
+    return -len(answer)
+
+
 def plain(prompt, answer, item):
     return sum(character < "\\x80" for character in answer) / 10
 
@@ -52,7 +56,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def judge_of(toy_folder: Path, **more: Any) -> RunJudge:
     spec = RunSpec.model_validate({"model": str(toy_folder), "data": {"train": "none.jsonl"}, "method": "grpo", **more})
-    return RunJudge(spec, Renderer.load(toy_folder))
+    return RunJudge(spec, Renderer.load(toy_folder, spec.model.chat_template))
 
 
 def asked(k: int) -> Example:
@@ -80,6 +84,30 @@ def test_a_check_is_no_part_of_the_reward(toy_folder: Path, own: Path):
     found = judge.judge([asked(0)], [answer("abcde")])
     assert judge.checks
     assert (found.total.tolist(), found.check.tolist()) == ([0.5], [-0.5])
+
+
+def test_tools_that_an_answer_calls_can_be_graded(toy_folder: Path, own: Path):
+    """By the template's own way of writing them; without tools the same text is text."""
+    tool = {"type": "function", "function": {"name": "pay", "parameters": {"type": "object", "properties": {"sum": {"type": "integer"}}}}}
+    grader = {
+        "type": "string_check",
+        "name": "pays",
+        "operation": "eq",
+        "input": "{{sample.output_tools[0].function.name}} {{sample.output_text}}",
+        "reference": "pay I do.",
+    }
+    judge = judge_of(toy_folder, model={"path": str(toy_folder), "chat_template": "plain"}, reward={"name": "grader", "grader": grader})
+    written = answer('I do.\n<tool_call>{"name": "pay", "arguments": {"sum": 7}}</tool_call>')
+    offered = Example(asked(1).sequences, facts={**asked(1).facts, "tools": (tool,)})
+    assert judge.judge([offered, asked(1)], [written, written]).total.tolist() == [1, 0]
+
+
+def test_a_reward_of_ones_own_sees_the_calls(toy_folder: Path, tmp_path: Path):
+    path = tmp_path / "calls.py"
+    path.write_text("def score(prompt, answer, item):\n    return len(item.get('tool_calls', [])) + 10 * len(answer)\n", encoding="utf-8")
+    judge = judge_of(toy_folder, model={"path": str(toy_folder), "chat_template": "plain"}, reward=f"{path}:score")
+    offered = Example(asked(1).sequences, facts={**asked(1).facts, "tools": ({"name": "pay"},)})
+    assert judge.judge([offered], [answer('<tool_call>{"name": "pay", "arguments": {}}</tool_call>')]).total.tolist() == [1]
 
 
 # -- the alarm in a real run --------------------------------------------------------------------------------------------
@@ -147,7 +175,7 @@ def test_where_the_first_weights_were_the_best_nothing_is_gained(toy_folder: Pat
 
 
 def test_a_sound_reward_runs_to_its_end(toy_folder: Path, tasks: Path, own: Path, tmp_path: Path):
-    spec = watched(toy_folder, tasks, tmp_path / "run", f"{own}:shorter", f"{own}:shorter")
+    spec = watched(toy_folder, tasks, tmp_path / "run", f"{own}:shorter", f"{own}:brief")
     run = train(spec.model_copy(update={"train": spec.train.model_copy(update={"max_steps": 16})}))
     assert run.record["alarm"] is None
     assert run.record["steps"] == 16

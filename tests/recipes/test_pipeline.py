@@ -282,6 +282,44 @@ def test_rounds_end_at_the_metric(do: Do, in_rounds: Stages):
     assert sooner.rounds == ["compare.win_rate is 0 after round 1, at least 0: no further round."]
 
 
+BY_ROUND = """
+from pathlib import Path
+
+WINS = {1: 3, 2: 1, 3: 2}
+
+def score(prompts, answers, items):
+    wins = WINS[len(list(Path("out").glob("compare*")))]
+    ours = [answer != "eeeeeeee" for answer in answers]
+    return [float(int(prompt[-1]["content"][-2]) < wins) if our else 0.5 for prompt, our in zip(prompts, ours)]
+"""
+
+
+def test_rounds_go_on_from_the_best_one(do: Do, in_rounds: Stages, place: Path):
+    """The judge lets the toy win 3, 1 and 2 of 4: the third round begins where the first ended, and so does what follows."""
+    (place / "judge.py").write_text(BY_ROUND, encoding="utf-8")
+    in_rounds[1]["repeat"] = {"until": {"metric": "compare.win_rate", "at_least": 0.9}, "at_most": 3}
+    in_rounds[1]["stages"][1]["judge"] = "./judge.py:score"
+    said: list[str] = []
+    watcher = Watcher()
+    watcher.said = said.append  # type: ignore[method-assign]
+    outcome = do(in_rounds, watcher)
+    (rounds,) = kept()["rounds"]
+    assert (rounds["values"], rounds["best"]) == ([0.75, 0.25, 0.5], 1)
+    assert said == [
+        "compare.win_rate is 0.75 after round 1, below 0.9: round 2 begins.",
+        "compare.win_rate is 0.25 after round 2, below 0.9: round 3 begins, from round 1, the best so far (0.75).",
+        "compare.win_rate is 0.5 after round 3, below 0.9: 3 rounds are the most. Round 1 was the best (0.75), and what follows takes that "
+        "one.",
+    ]
+    parents = {entry["stage"]: entry["parents"] for entry in kept()["stages"]}
+    assert parents["more~3"] == parents["more~2"] == {"more": "more"}
+    assert parents["rankings"] == {"more": "more"}
+    two, three = (rows(f"out/more~{number}/answers.jsonl") for number in (2, 3))
+    assert [row["answers"] for row in two] != [row["answers"] for row in three], "another round draws with another seed"
+    assert outcome.rounds == said[-1:]
+    assert set(actions(do(in_rounds)).values()) == {"skip"}
+
+
 def test_a_metric_that_the_record_lacks_is_named(do: Do, in_rounds: Stages):
     in_rounds[1]["repeat"]["until"]["metric"] = "more.finnished"
     with pytest.raises(SettingsError, match=r"more has no `finnished` .* Did you mean `finished`\?"):

@@ -13,7 +13,13 @@ from safetensors.torch import load_file, save_file
 import luthier
 from luthier.engine.folder import RunFolder
 from luthier.errors import RunError
+from luthier.recipes.check_outcome import unlike
+from luthier.recipes.evaluate import evaluate
+from luthier.recipes.examination import Question
+from luthier.recipes.measured_again import tables_of
 from luthier.recipes.verify import Check, verify
+from luthier.spec.run import DataSource
+from luthier.testing import write_jsonl
 
 
 def outcomes(run: Path, compute: bool = True) -> dict[str, Check]:
@@ -196,3 +202,62 @@ def test_no_record_is_a_sentence(copied: Path, tmp_path: Path):
         list(verify(copied))
     with pytest.raises(RunError, match="holds no run"):
         list(verify(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def evaluated(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a run, asked six labels. Read only."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    run = Path(shutil.copytree(toy_run, folder / "run"))
+    rows = [{"text": f"Count from {k}.", "label": "0 1 2" if k % 2 else "3 4 5"} for k in range(6)]
+    evaluate(Question(str(run), (DataSource(path=str(write_jsonl(folder / "counts.jsonl", rows))),), most_rows=5, seed=1))
+    return run
+
+
+@pytest.fixture
+def measured(evaluated: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(evaluated, tmp_path / "measured"))
+
+
+def table_check(run: Path) -> Check:
+    return next(tables_of(RunFolder(run), RunFolder(run).read_record()))
+
+
+def test_the_table_of_an_evaluation_is_measured_again(measured: Path):
+    found = table_check(measured)
+    assert (found.what, found.outcome) == ("table", "same")
+    assert found.detail.endswith("counts.jsonl: classification of 5 rows, measured again")
+
+
+def test_a_table_that_was_made_nicer_is_named_with_its_figure(measured: Path):
+    edit_json(measured / "record.json", lambda record: record["evaluations"][0]["columns"][0]["scores"].update(accuracy=0.987))
+    assert table_check(measured).outcome == "differs"
+    assert "`columns[0].scores.accuracy` was 0.987 and is" in table_check(measured).detail
+
+
+def test_rows_that_changed_since_are_named(measured: Path, tmp_path: Path):
+    other = write_jsonl(tmp_path / "other.jsonl", [{"text": "Count from 9.", "label": "0 1 2"}, {"text": "Count.", "label": "3 4 5"}])
+    edit_json(measured / "record.json", lambda record: record["evaluations"][0]["question"]["data"][0].update(path=str(other)))
+    assert table_check(measured).detail == f"{other} was changed after it was evaluated on"
+
+
+@pytest.mark.parametrize("without", ["question", "file"])
+def test_a_table_that_cannot_be_measured_again_is_no_difference(measured: Path, without: str):
+    def change(record: Any) -> None:
+        if without == "question":
+            del record["evaluations"][0]["question"]
+        else:
+            record["evaluations"][0]["question"]["data"][0]["path"] = "/nowhere.jsonl"
+
+    edit_json(measured / "record.json", change)
+    found = table_check(measured)
+    assert found.outcome == "not checked"
+    assert ("was not kept. Ask again: luthier evaluate" if without == "question" else "/nowhere.jsonl is not here any more") in found.detail
+
+
+def test_figures_that_differ_are_told_by_their_place():
+    assert list(unlike({"a": [1.0, {"b": 2}], "c": "x"}, {"a": [1.0 + 1e-12, {"b": 3}], "d": 1})) == [
+        "`a[1].b` was 2 and is 3",
+        "`c` is missing now",
+        "`d` is new",
+    ]

@@ -1,6 +1,7 @@
 """OpenAI graders as rewards: what an answer's own fault is, and what stops the run."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,10 +135,13 @@ class TestLocalModels:
         assert same == pytest.approx(1) and 0 <= other < same
 
     def test_a_local_judge_answers_or_says_why_not(self, toy_folder: Path):
-        """A random toy writes no JSON, which is a judgement that cannot be read; and a question that fills its context is refused."""
+        """A question that fills its context is refused, and so is a picture."""
         judge = LocalJudges()
         short, long = (
-            Question(str(toy_folder), [{"role": "user", "content": text}], "s", {"type": "object"}) for text in ("Good?", "x" * 9000)
+            Question(
+                str(toy_folder), [{"role": "user", "content": text}], "s", {"type": "object"}, SamplingParams(max_completions_tokens=16)
+            )
+            for text in ("Good?", "x" * 9000)
         )
         picture = Question(str(toy_folder), [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], "s", {})
         replies = judge([short, long, picture])
@@ -167,7 +171,45 @@ class TestLocalModels:
         expected = model.renderer.tokenizer.encode("user: Be strict.\n\nJSON.\n\nGood?\nassistant: ")
         assert not reply.fault and len(expected) < reply.tokens <= len(expected) + 4
 
-    def test_a_judge_that_cannot_be_read_stops_the_run(self, toy_folder: Path):
+    def test_a_weak_judge_keeps_to_the_form(self, toy_folder: Path):
+        """Held to the schema, weights that were never trained give a label, and the bundled model a score."""
+        pytest.importorskip("llguidance")
+        told = [{"role": "user", "content": "{{sample.output_text}}"}]
+        score = {"type": "score_model", "name": "s", "model": "starter", "input": told, "range": [0, 5]}
+        label = {"type": "label_model", "name": "l", "model": str(toy_folder), "input": told, "labels": ["good", "bad"]}
+        for grader in (score, {**label, "passing_labels": ["good"]}):
+            with rewarding(grader) as one:
+                scores = one.score(judged("a", "b"))
+                assert [grading.why for grading in one.last] == ["", ""]
+                assert ((scores >= 0) & (scores <= 5)).all()
+
+    def test_a_judgement_comes_to_its_end(self):
+        """Lists, texts and numbers are bounded so that the result, which comes last, has room within the limit."""
+        from luthier.graders.score_model import STEP
+        from luthier.rewards.local_model import bounded
+
+        schema = {"type": "object", "properties": {"steps": {"type": "array", "items": STEP}, "result": {"type": "number"}}}
+        found = bounded(schema, 512)["properties"]
+        assert (found["steps"]["maxItems"], found["steps"]["items"]["properties"]["conclusion"]["maxLength"]) == (2, 64)
+        assert found["result"]["multipleOf"] == 0.001
+        labels = {"type": "string", "enum": ["a very long label that is one of those there are"]}
+        assert bounded(labels, 16) == labels
+
+    def test_without_grammars_a_judge_is_asked_in_words_and_that_is_said_once(
+        self, toy_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ):
+        monkeypatch.setitem(sys.modules, "llguidance", None)
+        judges = LocalJudges()
+        few = SamplingParams(max_completions_tokens=8)
+        question = Question(str(toy_folder), [{"role": "user", "content": "Good?"}], "s", {"type": "object"}, few)
+        first, second = judges([question]), judges([question])
+        assert first == second and not first[0].fault
+        said = capsys.readouterr().err
+        assert said.count("is asked for JSON in words alone") == 1
+        assert "pip install 'luthier[grammar]'" in said
+
+    def test_a_judge_that_cannot_be_read_stops_the_run(self, toy_folder: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(sys.modules, "llguidance", None)
         judging = {
             "type": "score_model",
             "name": "s",

@@ -46,3 +46,15 @@ def test_anchoring_again_changes_nothing(here: Path) -> None:
 def test_people_are_shown_what_they_would_type(here: Path) -> None:
     assert shown(f"{here}/m") == "m"
     assert [shown(path) for path in ("starter", "sft", "/elsewhere/m", str(here))] == ["starter", "sft", "/elsewhere/m", str(here)]
+
+
+def test_rewards_name_their_files_and_runs_from_anywhere(here: Path) -> None:
+    (here / "rm").mkdir()
+    (here / "pattern").mkdir()
+    judges = [{"name": "reward_model", "path": "rm"}, {"name": "./mine.py:score", "weight": 0.5}, {"name": "pattern", "pattern": "pattern"}]
+    grader = {"name": "grader", "grader": {"type": "score_model", "model": "./m"}}
+    spec = anchored(load_run(None, method="grpo", data={"train": "a.jsonl"}, reward=judges, check=grader))
+    assert spec.reward[0].settings == {"path": f"{here}/rm"}
+    assert (spec.reward[1].name, spec.reward[1].weight) == (f"{here}/mine.py:score", 0.5)
+    assert spec.reward[2].settings == {"pattern": "pattern"}
+    assert spec.check is not None and spec.check.settings["grader"]["model"] == f"{here}/m"

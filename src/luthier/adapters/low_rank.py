@@ -111,6 +111,10 @@ class LoraLayer(nn.Module):
             y: Tensor = self.base_layer(x)
             return y + self._product(x, name)
         rows = x.reshape(-1, x.shape[-1])
+        if not torch.is_grad_enabled() and isinstance(self.base_layer, nn.Linear):  # which may be laid out for drawing
+            low = rows @ self.lora_A[name].T
+            y = self.base_layer(rows).addmm_(low, self.lora_B[name].T, alpha=self.shapes[name].scaling)
+            return y.view(*x.shape[:-1], -1)
         apply: Any = _Product.apply
         result: Tensor = apply(rows, self.weight, self.bias, self.lora_A[name], self.lora_B[name], self.shapes[name].scaling)
         return result.view(*x.shape[:-1], -1)

@@ -88,7 +88,7 @@ def encode(
     refused: dict[str, int] = {}
     for row in rows:
         encode_row(row, renderer, learns, max_length, too_long, encoded, refused, dataset, count_bytes)
-    refuse_long(refused, max_length)
+    refuse_long(refused, max_length, learns.startswith("prompts"))
     return encoded
 
 
@@ -127,13 +127,13 @@ def _whose(sequences: tuple[Sequence, ...]) -> str:
     return f"answer {number} of this row"
 
 
-def refuse_long(refused: dict[str, int], max_length: int) -> None:
-    """Raise `DataError` where any row was too long."""
+def refuse_long(refused: dict[str, int], max_length: int, asked: bool = False) -> None:
+    """Raise `DataError` where any row was too long. `asked`: rows are prompts, behind which an answer is to fit."""
     if refused:
-        raise DataError(_too_long(refused, max_length))
+        raise DataError(_too_long(refused, max_length, asked))
 
 
-def _too_long(refused: dict[str, int], limit: int) -> str:
+def _too_long(refused: dict[str, int], limit: int, asked: bool) -> str:
     """All of them at once: mending one and being told of the next takes a run each."""
     (first, length), more = next(iter(refused.items())), len(refused) - 1
     others = ""
@@ -143,10 +143,13 @@ def _too_long(refused: dict[str, int], limit: int) -> str:
         others = (
             f" So {'is 1 other' if more == 1 else f'are {more:,} others'} ({named}); the longest is {longest} with {refused[longest]:,}."
         )
+    why = ", so that an answer fits behind it" if asked else ""
+    remedies = ["lower `method.rollout.max_new_tokens`"] if asked else []
+    ways = "to `drop`" if asked else "to `drop` or `cut`"
     return (
-        f"{first}: this row has {length} tokens, the limit is {limit}.{others} "
-        f"Shorten {'them' if more else 'it'}, raise `data.max_length` if the model's context allows, "
-        f"or set `data.too_long` to `drop` or `cut`."
+        f"{first}: this row has {length} tokens, the limit is {limit}{why}.{others} "
+        f"Shorten {', '.join(['them' if more else 'it', *remedies])}, raise `data.max_length` if the model's context allows, "
+        f"or set `data.too_long` {ways}."
     )
 
 
@@ -265,6 +268,20 @@ def _pieces(sequence: Sequence, max_length: int) -> list[Sequence]:
     return [_all_scored(Sequence(sequence.ids[s : s + max_length], sequence.weights[s : s + max_length] * 0)) for s in starts]
 
 
+SHAPES = {
+    "Conversation": "`messages`",
+    "Document": "`text`",
+    "Preference": "`prompt`, `chosen` and `rejected`",
+    "Ranking": "`prompt`, `answers` and `ranks`",
+    "Thumb": "`prompt`, `completion` and `label`",
+    "Rating": "`prompt`, `answer` and `scores`",
+}
+"""The fields of each kind of row, as its simplest format has them."""
+
+LEARNED = {"Labeled": "labeled text"}
+"""What a kind is called, where it is not called by its name."""
+
+
 def refuse_kind(kind: str, where: str, accepted: tuple[str, ...], method: str) -> None:
     """Refuse a kind of row that the method does not learn from.
 
@@ -274,4 +291,7 @@ def refuse_kind(kind: str, where: str, accepted: tuple[str, ...], method: str) -
     if kind not in accepted:
         what = "a prompt without an answer" if kind == "Task" else f"a {kind.lower()}"
         remedy = " Add the answers, or draw them with `luthier generate`." if kind == "Task" else ""
-        raise DataError(f"{where}: this is {what}, but `{method}` learns from {listed([a.lower() + 's' for a in accepted])}.{remedy}")
+        shape = f" Its rows have {SHAPES[accepted[0]]}." if accepted[0] in SHAPES else ""
+        imitate = " To imitate it, take `sft`." if kind == "Conversation" else ""
+        learned = listed([f"{LEARNED.get(each, each.lower())}s" for each in accepted])
+        raise DataError(f"{where}: this is {what}, but `{method}` learns from {learned}.{remedy}{shape}{imitate}")

@@ -12,7 +12,7 @@ class Packing:
     `thresholds`: lengths at which the model computes positions another way (longrope): sequences on different sides never share a
     stream. `apart_beyond`: longer sequences go alone (dynamic RoPE, where every length has positions of its own). `max_tokens`: of one
     forward, where the model's own attention holds a mask of the size of its context (GPT-Neo). `draws`: tokens of many sequences may be
-    drawn at once, with keys and values that we store.
+    drawn at once: in tier 1 with keys and values that we store, above it those of one length in a batch with the model's own cache.
     """
 
     tier: int = 1

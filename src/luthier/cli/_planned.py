@@ -13,7 +13,8 @@ from luthier.recipes.quantities import duration, energy, memory
 
 if TYPE_CHECKING:  # a plan is made with torch, but every command is found without it
     from luthier.recipes.fit import Fitted
-    from luthier.recipes.plan import Phase, Plan
+    from luthier.recipes.phases import Phase
+    from luthier.recipes.plan import Plan
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
 BAR = 28

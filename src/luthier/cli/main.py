@@ -44,7 +44,7 @@ import typer
 
 from luthier.errors import UserError
 
-SECTIONS = ("Start here", "Train", "After a run", "More")
+SECTIONS = ("Start here", "Train", "After a run", "Platform", "More")
 """The order of the sections in `luthier --help`. A command that names none stands in the last."""
 
 _FOLDER = Path(__file__).resolve().parent

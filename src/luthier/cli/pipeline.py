@@ -1,6 +1,7 @@
 """Stages that feed each other, from one file: train, merge, draw answers, rank, compare; in rounds."""
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,9 @@ STYLES = {"succeeded": "green", "failed": "red", "paused": "yellow", "waiting": 
 
 def command(
     file: Annotated[str, typer.Argument(help="A pipeline file: `stages`, a list.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Any setting of a stage as key=value, such as stages.sft.train.epochs=2.")
+    ] = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="The folder of its stages. Default: the file's, or pipelines/<name>.")
     ] = None,
@@ -29,7 +33,7 @@ def command(
     """
     from luthier.spec.pipeline_file import load_pipeline
 
-    pipeline = load_pipeline(file, out)
+    pipeline = load_pipeline(file, out, settings or ())
     from rich.console import Console
 
     from luthier.recipes import pipeline as recipe  # torch comes with it: what is wrong with the file is said before
@@ -49,7 +53,8 @@ def command(
     else:
         show(console, found, plan)
         if found.status == "paused":
-            console.print(f"\nPaused. Go on with:  luthier pipeline {file}{f' --out {out}' if out else ''}", soft_wrap=True)
+            again = shlex.join(["luthier", "pipeline", file, *(settings or ()), *(("--out", out) if out else ())])
+            console.print(f"\nPaused. Go on with:  {again}", markup=False, soft_wrap=True)
 
 
 def _terminal(console: "Console") -> "Watcher":

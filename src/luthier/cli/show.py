@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from luthier.spec.rows import Faulty, Row, Skipped
+    from luthier.text.learning import Learning
     from luthier.text.shown import Shown
 
 SECTION = "Train"
@@ -19,7 +21,9 @@ PLACE = re.compile(r"(?P<file>.+):(?P<line>\d+)")
 
 def command(
     file: Annotated[str, typer.Argument(help="A data file; also train.jsonl:417, as messages name a row.")],
-    settings: Annotated[list[str] | None, typer.Argument(help="Settings of model and data as key=value: data.max_length=512.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings of model, data and method as key=value: data.max_length=512 method=dpo.")
+    ] = None,
     row: Annotated[
         int | None, typer.Option("--row", "--line", "-r", min=1, help="The line at which it begins. Default: the first row.")
     ] = None,
@@ -30,20 +34,25 @@ def command(
 ) -> None:
     """Show rows as training sees them: each token coloured by whether it is learned, read, dropped or cut.
 
-    Works for every kind of row, and without torch. Where there are no colours, brackets tell the kinds apart.
+    Works for every kind of row, and without torch. Where there are no colours, brackets tell the kinds apart. Without a method, the tokens
+    of answers are shown as learned; with one, those that it scores.
     """
     from luthier.data.load import stream
     from luthier.errors import DataError, SettingsError
     from luthier.spec.load import load_run
     from luthier.spec.rows import Faulty
     from luthier.text.folder import DEFAULT_CONTEXT, context_length, local_folder
+    from luthier.text.learning import Learning, learning_of
     from luthier.text.renderer import Renderer
     from luthier.text.shown import show
 
-    if others := [setting for setting in settings or [] if not setting.startswith(("model.", "data."))]:
-        raise SettingsError(f"`{others[0]}` changes nothing here: `luthier show` reads settings of `model` and `data` alone. Leave it out.")
+    if others := [setting for setting in settings or [] if not setting.startswith(("model.", "data.", "method.", "method="))]:
+        raise SettingsError(
+            f"`{others[0]}` changes nothing here: `luthier show` reads settings of `model`, `data` and `method` alone. Leave it out."
+        )
     path, line = _place(file, row)
     spec = load_run(None, settings or [], model=model, data=path)
+    learning = learning_of(spec.method) if any(setting.startswith("method") for setting in settings or []) else Learning()
     found = chosen(stream(spec.data.train[0]), line or 1, count)
     if not found:
         raise DataError(f"{path} has no row.")
@@ -52,7 +61,7 @@ def command(
     folder = local_folder(spec.model)
     renderer = Renderer.load(folder, spec.model.chat_template, arguments=spec.model.template_arguments)
     max_length = spec.data.max_length or context_length(folder) or DEFAULT_CONTEXT
-    rows = [show(row, renderer, max_length) for row in found if not isinstance(row, Faulty)]
+    rows = [with_note(show(asked(row, learning), renderer, max_length, learning), learning) for row in found if not isinstance(row, Faulty)]
     faults = [row.why for row in found if isinstance(row, Faulty)]
     if html is not None:
         from luthier.recipes.row_page import write_page
@@ -65,6 +74,32 @@ def command(
         typer.echo(str(html))
     else:
         _print(rows, faults, spec.model.path, max_length, _aside(path, line, rows))
+
+
+def asked(row: "Row", learning: "Learning") -> "Row":
+    """The row as the method takes it: where the policy is to answer, its prompt alone.
+
+    Raises:
+        DataError: a kind of row that the method does not learn from.
+    """
+    from luthier.batches.encode import refuse_kind
+    from luthier.data.prompts import prompt_of
+    from luthier.spec.rows import Conversation, Task
+
+    if learning.rows:
+        refuse_kind(type(row).__name__, str(row.origin), learning.rows, learning.method)
+    if (
+        isinstance(row, Task)
+        or not learning.scored.startswith("prompts")
+        or (learning.scored != "prompts" and isinstance(row, Conversation))
+    ):
+        return row
+    prompt = prompt_of(row)
+    return Task(prompt.messages, prompt.origin, prompt.tools)
+
+
+def with_note(row: "Shown", learning: "Learning") -> "Shown":
+    return replace(row, notes=(*row.notes, learning.note)) if learning.note else row
 
 
 def chosen(rows: "Iterable[Row | Faulty | Skipped]", line: int, count: int) -> "list[Row | Faulty]":

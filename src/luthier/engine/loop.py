@@ -146,10 +146,13 @@ class Loop:
 
     def _lot(self, number: int) -> Lot:
         """Lot `number`; a new one's metrics are written, and the weights that drew it kept where they are the best so far."""
+        began = time.perf_counter()
         lot = self.lots.get(self.method, self.state, number, self.folder)
+        seconds = time.perf_counter() - began
         begins = (self.progress.epoch, self.progress.step_in_epoch) == (0, 0)
         if begins and lot.metrics:
-            append_line(self.folder.metrics_file, {"step": self.progress.step + 1, "kind": "lot", "lot": number, **lot.metrics})
+            line = {"step": self.progress.step + 1, "kind": "lot", "lot": number, **lot.metrics, "seconds": seconds}
+            append_line(self.folder.metrics_file, line)
             self.reporter.collected(self.progress.step + 1, lot.metrics)
         worth = self.method.worth(self.state, lot) if begins else None
         if worth is not None and (self.progress.best_loss is None or -worth < self.progress.best_loss):

@@ -73,7 +73,7 @@ def _class_score(label: str, right: int, support: int, predicted: int) -> ClassS
     return ClassScore(label, precision, recall, 2 * right / (support + predicted), support, predicted)
 
 
-def wilson(right: float, total: int) -> tuple[float, float]:
+def wilson(right: float, total: float) -> tuple[float, float]:
     """The 95 % interval of a share seen `right` times in `total`. Wilson, 1927, https://doi.org/10.1080/01621459.1927.10502953"""
     share, z2 = right / total, CONFIDENCE_Z**2
     middle = share + z2 / (2 * total)

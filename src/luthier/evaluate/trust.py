@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from luthier.evaluate.baselines import MOST_ITERATIONS, WORD
-from luthier.evaluate.metrics import wilson
+from luthier.evaluate.clustered import clustered_wilson
 
 BINS = 10
 """Of the reliability curve."""
@@ -26,21 +26,30 @@ MOST_LIKE_LENGTH = 0.8
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers as texts, the better one first. `rater`: who said so, where that is known."""
+    """Two answers as texts, the better one first. `rater`: who said so, where that is known.
+
+    `prompts`: the numbers of the prompts that they answer, which may be one. Comparisons that share one are not independent; one without
+    stands alone.
+    """
 
     better: str
     worse: str
     rater: str = ""
+    prompts: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of `number` comparisons that are told right, a tie counting half, with its 95 % interval (Wilson)."""
+    """Share of `number` comparisons that are told right, a tie counting half, with its 95 % interval (Wilson's, by prompts).
+
+    `prompts`: how many these are. Of a ranking of 6 come 15 comparisons, which say less than 15 of different prompts would.
+    """
 
     value: float
     low: float
     high: float
     number: int
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -84,25 +93,37 @@ def examine(train: Sequence[Comparison], held_out: Sequence[Comparison], rewards
     margins = rewards[:, 0] - rewards[:, 1]
     texts = [text for comparison in held_out for text in (comparison.better, comparison.worse)]
     raters = sorted({comparison.rater for comparison in held_out} - {""})
+    prompts = prompts_of(held_out)
     of_rater = {name: np.array([comparison.rater == name for comparison in held_out]) for name in raters}
     return Trust(
-        accuracy=accuracy(margins),
+        accuracy=accuracy(margins, prompts),
         calibration_error=calibration_error(margins),
         reliability=tuple(binned(margins, np.linspace(0.5, 1, BINS + 1))),
         by_margin=tuple(by_quarter(margins)),
-        by_rater={name: accuracy(margins[chosen]) for name, chosen in of_rater.items()},
+        by_rater={name: accuracy(margins[chosen], prompts[chosen]) for name, chosen in of_rater.items()},
         length_correlation=correlation(rewards.ravel(), np.array([float(words(text)) for text in texts])),
-        by_length=accuracy(length_margins(train, held_out)),
-        by_words=accuracy(word_margins(train, held_out)),
+        by_length=accuracy(length_margins(train, held_out), prompts),
+        by_words=accuracy(word_margins(train, held_out), prompts),
     )
 
 
-def accuracy(margins: np.ndarray) -> Accuracy:
-    """margins: (n,)."""
-    right = float((margins > 0).sum() + 0.5 * (margins == 0).sum())
+def prompts_of(comparisons: Sequence[Comparison]) -> np.ndarray:
+    """(n, 2): the prompts of each, as `clustered_wilson` takes them; those that name none get numbers of their own."""
+    return np.array([c.prompts or (-1 - i, -1 - i) for i, c in enumerate(comparisons)], dtype=np.int64).reshape(-1, 2)
+
+
+def accuracy(margins: np.ndarray, prompts: np.ndarray) -> Accuracy:
+    """margins: (n,). prompts: (n, 2), as of `prompts_of`."""
     if not len(margins):
-        return Accuracy(0.0, 0.0, 1.0, 0)
-    return Accuracy(right / len(margins), *wilson(right, len(margins)), len(margins))
+        return Accuracy(0.0, 0.0, 1.0, 0, 0)
+    right = told_right(margins)
+    return Accuracy(float(right.mean()), *clustered_wilson(right, prompts), len(margins), len(np.unique(prompts)))
+
+
+def told_right(margins: np.ndarray) -> np.ndarray:
+    """(n,): 1, 0, or ½ for a tie."""
+    right: np.ndarray = (margins > 0) + 0.5 * (margins == 0)
+    return right
 
 
 def confidence(margins: np.ndarray) -> np.ndarray:
@@ -131,7 +152,7 @@ def by_quarter(margins: np.ndarray) -> list[Bin]:
 
 
 def _bin(margins: np.ndarray, sure: np.ndarray) -> Bin:
-    return Bin(float(sure.mean()), accuracy(margins).value, len(margins))
+    return Bin(float(sure.mean()), float(told_right(margins).mean()), len(margins))
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -178,7 +199,9 @@ class Verdict:
 
 def verdict(found: Trust, least: float) -> Verdict:
     """Good where it is right about at least the share `least`, more than by chance, no worse than length alone, and no length itself."""
-    told = f"{found.accuracy.value:.1%} of {found.accuracy.number:,} held-out comparisons"
+    several = found.accuracy.prompts < found.accuracy.number
+    of_prompts = f" of {found.accuracy.prompts:,} prompts" if several else ""
+    told = f"{found.accuracy.value:.1%} of {found.accuracy.number:,} held-out comparisons{of_prompts}"
     if found.accuracy.low <= 0.5:
         return Verdict(False, f"It is right about {told} (95 % interval from {found.accuracy.low:.1%}), which may be chance.")
     if found.accuracy.value < least:

@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import subprocess
-import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from pydantic import Field
 from luthier.errors import GradingError
 from luthier.graders import enclosure as enclosures
 from luthier.graders.enclosure import INSTALL, KINDS, PRIVATE, Enclosure, Kind
+from luthier.graders.room import Room
 from luthier.spec.base import Spec
 
 MIB = 1 << 20
@@ -105,7 +105,7 @@ class _Running:
     """The process of a sandbox."""
 
     def __init__(self, source: str, limits: Limits, enclosure: Enclosure) -> None:
-        self.room = tempfile.TemporaryDirectory(prefix="luthier-room-")  # only a place to mount on
+        self.room = Room()
         self.limits, self.asked = limits, 0
         disk = limits.disk_mb * MIB
         self.process = subprocess.Popen(
@@ -122,7 +122,7 @@ class _Running:
         self.first = {
             "source": source,
             "packages": enclosures.packages(),
-            "room": self.room.name if unshared else "",
+            "room": self.room.path if unshared else "",
             "show": enclosure.show if unshared else (),
             "links": enclosure.links,
             "disk_bytes": disk,
@@ -169,13 +169,13 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """One thread: a process forked while others run may hang."""
 
 
-def _end(process: subprocess.Popen[bytes], room: tempfile.TemporaryDirectory[str]) -> None:
+def _end(process: subprocess.Popen[bytes], room: Room) -> None:
     _kill(process)
     for pipe in (process.stdin, process.stdout, process.stderr):
         with contextlib.suppress(OSError):  # what was still to be written to a process that is no more
             if pipe is not None:
                 pipe.close()
-    room.cleanup()
+    room.close()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

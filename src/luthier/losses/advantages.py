@@ -30,6 +30,19 @@ def generalized_advantages(
     return advantages, torch.where(mask, advantages + values, 0.0)
 
 
+def token_rewards(reward: Tensor, log_ratio: Tensor, price: float, lengths: list[int]) -> Tensor:
+    """r_t = -β log (π_old / π_ref)(y_t), and at an answer's last token its reward besides. https://arxiv.org/abs/1909.08593, section 2.2
+
+    Args:
+        reward: (B,). log_ratio: (N,), by token. price: β. lengths: tokens of each of the B answers.
+    Returns:
+        (B, T), 0 behind the shorter ones.
+    """
+    rewards = padded(-price * log_ratio, lengths)
+    rewards[torch.arange(len(lengths)), torch.tensor(lengths) - 1] += reward
+    return rewards
+
+
 def whitened(values: Tensor, shift: bool = True) -> Tensor:
     """Divided by their standard deviation, and, to `shift`, with mean 0; as they are where there are fewer than two, or all are equal."""
     if len(values) < 2 or not float(values.std()) > 0:
@@ -64,3 +77,10 @@ def padded(per_token: Tensor, lengths: list[int]) -> Tensor:
 def flattened(padded_tokens: Tensor, lengths: list[int]) -> Tensor:
     """The inverse of `padded`."""
     return torch.cat([row[:n] for row, n in zip(padded_tokens, lengths, strict=True)])
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """1 - Var(R - V) / Var(R): 1 where the critic foresees every return, 0 where it is no better than their mean. values, returns: (N,)."""
+    if len(returns) < 2:
+        return 0.0
+    return float((1 - (returns - values).var() / returns.var()).nan_to_num(0.0, 0.0, 0.0))

@@ -13,6 +13,7 @@ from luthier.batches.examples import Example, Lot
 from luthier.batches.order import steps_of_groups
 from luthier.batches.rows import Rows
 from luthier.errors import TrainingFailed
+from luthier.methods._watch import within_prompts
 from luthier.methods.base import OLD, Measure, Order, Rewards, Roles
 from luthier.spec.base import Spec
 
@@ -77,6 +78,21 @@ def draw(roles: Roles, examples: Seq[Example], number: int, answers_per_prompt: 
     return Drawn(Lot(bare.examples, columns, tokens, metrics), answers, rewards, reference, unfinished, metrics)
 
 
+def only_finished(lot: Lot, unfinished: Tensor, longest: int) -> Lot:
+    """A lot of drawn answers without those that were cut at the length limit, `longest` tokens. unfinished: (n,) bool.
+
+    Raises:
+        TrainingFailed: none is left.
+    """
+    kept = (~unfinished).nonzero()[:, 0].numpy()
+    if not len(kept):
+        raise TrainingFailed(
+            f"None of {len(lot)} answers ended within `method.rollout.max_new_tokens` ({longest}), so with `truncated: drop` there is "
+            f"nothing to learn from. Raise it, or choose `bootstrap` or `penalty`."
+        )
+    return lot.take(kept)
+
+
 def steps_by_prompt(lot: Lot, order: Order, epoch: int) -> list[np.ndarray]:
     """Answers to one prompt next to each other. Data sets were mixed by their weights when the prompts of the lot were chosen."""
     return steps_of_groups(lot.row_columns["prompt"].numpy(), order.batch_size, order.seed, epoch)
@@ -90,7 +106,7 @@ def _metrics(
     found = {
         **_spread("reward", rewards.total, answers_per_prompt),
         **{f"reward/{name}": float(part.mean()) for name, part in rewards.parts.items() if len(rewards.parts) > 1},
-        **({} if rewards.check is None else _spread("check", rewards.check, answers_per_prompt)),
+        **({} if rewards.check is None else _of_check(rewards.total, rewards.check, answers_per_prompt)),
         "answers": float(len(answers)),
         "answer_tokens": sum(len(answer.ids) for answer in answers) / len(answers),
         "unfinished": float(unfinished.double().mean()),
@@ -100,6 +116,15 @@ def _metrics(
         found["kl"] = float((old - reference).sum()) / len(answers)
         found["kl_per_token"] = float((old - reference).mean())
     return found
+
+
+def _of_check(reward: Tensor, check: Tensor, answers_per_prompt: int) -> dict[str, float]:
+    """Its spread, and, where there are several answers to a prompt, whether the reward likes what it likes."""
+    found = _spread("check", check, answers_per_prompt)
+    if answers_per_prompt < 2:
+        return found
+    correlation, error = within_prompts(reward.view(-1, answers_per_prompt), check.view(-1, answers_per_prompt))
+    return {**found, "check_correlation": correlation, "check_correlation_error": error}
 
 
 def _spread(name: str, values: Tensor, answers_per_prompt: int) -> dict[str, float]:

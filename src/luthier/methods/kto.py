@@ -10,6 +10,7 @@ from torch import Tensor
 
 from luthier.batches.examples import Example, Lot
 from luthier.batches.rows import Rows
+from luthier.errors import TrainingFailed
 from luthier.methods.base import Method, NoState
 from luthier.spec.base import Spec
 
@@ -37,6 +38,16 @@ class KTO(Method[Config, NoState]):
 
     rows: ClassVar[tuple[str, ...]] = ("Thumb",)
     needs: ClassVar[frozenset[str]] = frozenset({"reference"})
+
+    def look(self, examples: Seq[Example]) -> None:
+        """Raises `TrainingFailed` where all thumbs point the same way."""
+        good = sum(bool(example.facts["good"]) for example in examples)
+        if good in (0, len(examples)):
+            remedy = "or imitate them with `method: sft`" if good else "or use pairs with `method: dpo`"
+            raise TrainingFailed(
+                f"All {len(examples):,} answers have a thumb {'up' if good else 'down'}: KTO learns from what sets good ones apart from "
+                f"bad ones. Add some with a thumb {'down' if good else 'up'}, {remedy}."
+            )
 
     def collect(self, examples: Seq[Example], state: NoState, number: int) -> Lot:
         """Each row twice: its own answer, and the next row's, of which as much as makes it no longer than the longest row."""

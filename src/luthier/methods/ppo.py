@@ -11,30 +11,14 @@ from torch import Tensor
 from luthier.batches.encode import Learns
 from luthier.batches.examples import Example, Lot
 from luthier.batches.rows import Rows
-from luthier.errors import TrainingFailed
-from luthier.losses.advantages import flattened, generalized_advantages, padded, whitened
+from luthier.losses.advantages import explained_variance, flattened, generalized_advantages, padded, token_rewards, whitened
 from luthier.losses.policy import clipped_surrogate, clipped_value_error, is_clipped
-from luthier.methods._rollout import Drawn, Rollout, draw, measured, steps_by_prompt
+from luthier.methods._imitation import refuse_none, with_demonstrations
+from luthier.methods._leash import KL
+from luthier.methods._rollout import Drawn, Rollout, draw, measured, only_finished, steps_by_prompt
 from luthier.methods._watch import Seen, Watch
 from luthier.methods.base import OLD, Measure, Method
 from luthier.spec.base import Spec
-
-
-class KL(Spec):
-    """What it costs to leave the reference, taken off the reward of each token."""
-
-    coefficient: float = Field(0.05, ge=0)
-    """β: so much reward a nat. The first value, where there is a target."""
-    target: float | None = Field(None, gt=0)
-    """KL divergence of an answer, in nats, that β is steered towards. Default: β stays as it is. https://arxiv.org/abs/1909.08593"""
-    horizon: int = Field(10_000, ge=1)
-    """How slowly β moves: in five times so many answers it can become e times as large. Without effect, and refused, without a target."""
-
-    @model_validator(mode="after")
-    def _has_effect(self) -> Self:
-        if self.target is None and self.horizon != type(self).model_fields["horizon"].default:
-            raise ValueError("`horizon` has no effect without `target`: the coefficient stays as it is. Give a target, or leave it out")
-        return self
 
 
 class Critic(Spec):
@@ -53,7 +37,7 @@ class Config(Spec):
     """Learn from rewards, with a critic."""
 
     answers: int = Field(1, ge=1)
-    """Answers to each prompt."""
+    """Answers to each prompt. With two or more a reward that leads away from the check is seen among them, long before it costs much."""
     rollout: Rollout = Rollout(passes=4)
     """How answers are drawn."""
     kl: KL = KL()
@@ -117,8 +101,8 @@ class PPO(Method[Config, State]):
         return "prompts and answers" if config.ptx else "prompts"
 
     def look(self, examples: Seq[Example]) -> None:
-        if self.config.ptx and not any(len(example.sequences) > 1 for example in examples):
-            raise TrainingFailed("`method.ptx` is given, but no row is a conversation with an answer to imitate. Add some, or remove it.")
+        if self.config.ptx:
+            refuse_none(examples)
 
     @property
     def rows_per_prompt(self) -> int:  # type: ignore[override]
@@ -137,62 +121,33 @@ class PPO(Method[Config, State]):
     def collect(self, examples: Seq[Example], state: State, number: int) -> Lot:
         assert self.roles.critic is not None
         drawn = draw(self.roles, examples, number, self.config.answers, self.config.rollout)
-        values = self.roles.critic.column(drawn.lot)
-        advantages, returns = self._advantages(drawn, values, state.kl)
-        unexplained = (returns - values).var() / returns.var() if len(returns) > 1 else torch.tensor(torch.nan)
+        values, ends = self.roles.critic.column_and_ends(drawn.lot)
+        advantages, returns = self._advantages(drawn, values, ends, state.kl)
         lot = drawn.lot.with_tokens(values=values, advantage=advantages, returns=returns)
-        lot.metrics.update(kl_coefficient=state.kl, explained_variance=float((1 - unexplained).nan_to_num(0.0, 0.0, 0.0)))
+        lot.metrics.update(kl_coefficient=state.kl, explained_variance=explained_variance(values, returns))
         learns = torch.full((len(lot),), float(state.steps >= self.config.critic.warmup_steps or number < 0))
         lot = lot.with_rows(learns=learns, ptx=torch.zeros(len(lot)))
         if number >= 0 and self.config.truncated == "drop":
-            lot = self._finished(lot, drawn)
-        return self._with_demonstrations(lot, examples) if self.config.ptx else lot
+            lot = only_finished(lot, drawn.unfinished, self.config.rollout.max_new_tokens)
+        return with_demonstrations(lot, examples, self.policy, self.config.rollout.temperature) if self.config.ptx else lot
 
-    def _advantages(self, drawn: Drawn, values: Tensor, kl: float) -> tuple[Tensor, Tensor]:
-        """Advantages and returns, (N,)."""
-        assert drawn.reference is not None and self.roles.critic is not None
-        lengths = drawn.lengths
-        rewards = padded(-kl * (drawn.lot.token_columns[OLD] - drawn.reference), lengths)
-        last = torch.tensor(lengths) - 1
-        given = drawn.rewards.total
-        after = None
-        if self.config.truncated == "penalty":
-            given = torch.where(drawn.unfinished, self.config.truncation_penalty, given)
-        elif self.config.truncated == "bootstrap" and drawn.unfinished.any():
-            after = torch.where(drawn.unfinished, self.roles.critic.ends(drawn.lot), 0.0)
+    def _advantages(self, drawn: Drawn, values: Tensor, ends: Tensor, kl: float) -> tuple[Tensor, Tensor]:
+        """Advantages and returns, (N,). `ends`: what the critic expects behind each answer."""
+        assert drawn.reference is not None
+        config, lengths, given, after = self.config, drawn.lengths, drawn.rewards.total, torch.zeros(len(drawn.answers))
+        if config.truncated == "penalty":
+            given = torch.where(drawn.unfinished, config.truncation_penalty, given)
+        elif config.truncated == "bootstrap" and drawn.unfinished.any():
+            after = torch.where(drawn.unfinished, ends, after)
             given = torch.where(drawn.unfinished, 0.0, given)
-        rewards[torch.arange(len(lengths)), last] += given
-        mask = torch.arange(rewards.shape[1]) <= last[:, None]
-        advantages, returns = generalized_advantages(
-            rewards, padded(values, lengths), mask, self.config.discount, self.config.gae_decay, after
-        )
+        rewards = token_rewards(given, drawn.lot.token_columns[OLD] - drawn.reference, kl, lengths)
+        mask = padded(torch.ones_like(values), lengths) > 0
+        advantages, returns = generalized_advantages(rewards, padded(values, lengths), mask, config.discount, config.gae_decay, after)
         flat = flattened(advantages, lengths)
-        if self.config.whiten:
-            counts = ~drawn.unfinished | (self.config.truncated != "drop")
-            counted = counts.repeat_interleave(torch.tensor(lengths))
+        if config.whiten:
+            counted = (~drawn.unfinished | (config.truncated != "drop")).repeat_interleave(torch.tensor(lengths))
             flat[counted] = whitened(flat[counted])
         return flat, flattened(returns, lengths)
-
-    def _finished(self, lot: Lot, drawn: Drawn) -> Lot:
-        kept = (~drawn.unfinished).nonzero()[:, 0].numpy()
-        if not len(kept):
-            raise TrainingFailed(
-                f"None of {len(lot)} answers ended within `method.rollout.max_new_tokens` ({self.config.rollout.max_new_tokens}), so with "
-                f"`truncated: drop` there is nothing to learn from. Raise it, or choose `bootstrap` or `penalty`."
-            )
-        return lot.take(kept)
-
-    def _with_demonstrations(self, lot: Lot, examples: Seq[Example]) -> Lot:
-        """The rows' own answers behind the drawn ones; what was found of drawn ones is 0 for them."""
-        shown = tuple(Example(example.sequences[1:], example.dataset, example.origin) for example in examples if len(example.sequences) > 1)
-        ones, old = torch.ones(len(shown)), self.policy.column(Lot(shown), self.config.rollout.temperature)
-        own = {"ptx": ones, "learns": ones * lot.row_columns["learns"][:1], "prompt": len(examples) + torch.arange(len(shown))}
-        return Lot(
-            (*lot.examples, *shown),
-            {name: torch.cat([c, own.get(name, c.new_zeros(len(shown)))]) for name, c in lot.row_columns.items()},
-            {name: torch.cat([c, old if name == OLD else torch.zeros_like(old)]) for name, c in lot.token_columns.items()},
-            lot.metrics,
-        )
 
     def batches(self, lot: Lot, epoch: int) -> list[np.ndarray]:
         return steps_by_prompt(lot, self.order, epoch)
@@ -233,13 +188,9 @@ class PPO(Method[Config, State]):
         return measured(rows)
 
     def update(self, state: State, lot: Lot, metrics: dict[str, float]) -> State:
-        """β goes up where the policy is further from the reference than the target, down where it is nearer."""
         steps = state.steps + self.config.rollout.passes * len(self.batches(lot, 0))
-        seen, kl, setting = state.seen.with_lot(lot.metrics), state.kl, self.config.kl
-        if setting.target is not None:
-            error = min(0.2, max(-0.2, lot.metrics["kl"] / setting.target - 1))
-            kl *= 1 + error * lot.metrics["answers"] / setting.horizon
-        return State(kl=kl, steps=steps, seen=seen)
+        kl = self.config.kl.steered(state.kl, lot.metrics["kl"], lot.metrics["answers"])
+        return State(kl=kl, steps=steps, seen=state.seen.with_lot(lot.metrics))
 
     def alarm(self, state: State) -> str | None:
         return state.seen.alarm(self.config.watch)

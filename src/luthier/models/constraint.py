@@ -52,7 +52,7 @@ class Grammars:
         """
         from llguidance import LLMatcher
 
-        return self._mask(LLMatcher.grammar_from_json_schema({**schema, **SPACES}), "This JSON schema")
+        return self._mask(LLMatcher.grammar_from_json_schema({**SPACES, **schema}), "This JSON schema")
 
     def tool_calls(self, tools: Sequence[Mapping[str, Any]], begin: str, end: str, required: bool = False) -> "GrammarMask":
         """Calls `{"name": …, "arguments": …}` of these tools, each between `begin` and `end`, as the chat template writes them.

@@ -67,7 +67,7 @@ class _Layout:
     members: list[Member]
     tails: list[tuple[Block, int, Tensor, Tensor]]
     prompts: list[tuple[Block, Tensor, Tensor]]
-    place: Tensor
+    place: Tensor | None
     routing: Routing
 
 
@@ -85,9 +85,14 @@ class Crowd:
         self._group = heads // (getattr(text, "num_key_value_heads", None) or heads)
 
     @property
+    def _exact(self) -> bool:
+        """The last bits of a row are not to depend on who else is there: products have the same shapes then."""
+        return self.root.model.dtype == torch.float32
+
+    @property
     def _least_readers(self) -> int:
         """With fewer than `QUERIES` queries at once over a prompt, products are computed another way."""
-        return -(-QUERIES // self._group) if self.root.model.dtype == torch.float32 else 1
+        return -(-QUERIES // self._group) if self._exact else 1
 
     def join(self, wanted: Sequence[tuple[np.ndarray, str | None]]) -> tuple[list[Member], Tensor]:
         """Sequences that begin with these ids (n,), each under an adapter; equal ones are stored once. Reads (n, d)."""
@@ -140,10 +145,12 @@ class Crowd:
         at = torch.tensor(stored, device=device)
         tails = []
         for block, start, first, rows in layout.tails:
-            alike = set(stored[start : start + len(rows)])
-            tails.append(Tails(block, start, first, at[start : start + len(rows)], rows, alike.pop() if len(alike) == 1 else None))
+            here = stored[start : start + len(rows)]
+            used = block.capacity if self._exact else min(block.capacity, filled(max(here) + 1))
+            alike = here[0] if len(set(here)) == 1 else None
+            tails.append(Tails(block, start, first, at[start : start + len(rows)], rows, alike, used))
         prompts = [Shared(block, readers, lengths, where[0, readers]) for block, readers, lengths in layout.prompts]
-        read = self.root.draw(ids.to(device), where, layout.routing, Decoding(tails, prompts, layout.place))
+        read = self.root.draw(ids.to(device), where, layout.routing, Decoding(tails, prompts, layout.place, len(members)))
         for member in members:
             assert member.tail is not None
             member.tail.length += 1
@@ -195,8 +202,9 @@ class Crowd:
             offset += len(readers) * most
             lengths = torch.tensor([piece.length for piece in block.pieces], device=device)
             prompts.append((block, torch.tensor(readers, device=device), lengths))
-        routing = _routing([(m.prompt.adapter, 1) for m in members], filled(len(members)), device)
-        return _Layout(members, tails, prompts, torch.tensor(place, device=device), routing)
+        in_order = place == list(range(len(members)))
+        routing = routing_of([(m.prompt.adapter, 1) for m in members], filled(len(members)), device)
+        return _Layout(members, tails, prompts, None if in_order else torch.tensor(place, device=device), routing)
 
     def _compute(self, prompts: Sequence[Prompt]) -> None:
         """One forward of new prompts, whose keys and values are then stored."""
@@ -214,7 +222,7 @@ class Crowd:
         device = self.root.device
         reading = Prompts(segments, known)
         last = torch.tensor([s.start + s.length - 1 for s in segments], device=device)
-        routing = _routing([(p.adapter, n) for p, n in zip(prompts, lengths, strict=True)], total, device)
+        routing = routing_of([(p.adapter, n) for p, n in zip(prompts, lengths, strict=True)], total, device)
         read = self.root.draw(ids.to(device), where.to(device), routing, reading, last)
         for prompt in prompts:
             key = room(len(prompt.ids)), _readers(len(prompt.readers))
@@ -256,7 +264,7 @@ def _readers(number: int) -> int:
     return most
 
 
-def _routing(adapters: Sequence[tuple[str | None, int]], total: int, device: torch.device) -> Routing:
+def routing_of(adapters: Sequence[tuple[str | None, int]], total: int, device: torch.device) -> Routing:
     """Which adapter computes which rows: (adapter, number of rows) one after the other, then filling up to `total`."""
     names = {name for name, _ in adapters}
     if len(names) == 1:

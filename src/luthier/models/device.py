@@ -84,6 +84,11 @@ def available_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
+def total_bytes() -> int:
+    """Memory of the machine."""
+    return int(psutil.virtual_memory().total)
+
+
 def return_freed_memory() -> None:
     """Hand what was freed back to the system. glibc keeps it, so that a process is, for its neighbours, as large as it ever was."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's own

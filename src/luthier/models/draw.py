@@ -89,35 +89,31 @@ def draw(logits: Tensor, turns: Sequence[Turn]) -> list[Token]:
     if any(t.rules.temperature not in (0, 1) for t in turns):
         logits.div_(temperature)
     apart = [i for i, t in enumerate(turns) if t.rules.adjusts or t.allowed is not None or t.num_top]
-    plain = logits[apart] if apart else logits[:0]  # before they are changed, at the temperature
-    highest = logits.amax(-1, keepdim=True)
+    raw = logits[apart] if apart else logits[:0]  # before they are changed, at the temperature
     greedy = [i for i, t in enumerate(turns) if t.rules.temperature == 0]
     likeliest = logits.argmax(-1) if greedy else None  # before `exp`, which may round two logits to the same weight
-    weights = logits.sub_(highest).exp_()
-    totals = _by_blocks(weights).sum(-1)  # (B, blocks)
-    normalizer = totals.double().sum(-1).log()
+    weights = logits.softmax(-1)
     changed = [(k, i) for k, i in enumerate(apart) if turns[i].rules.adjusts or turns[i].allowed is not None]
     for k, i in changed:
-        z = _adjusted(plain[k], turns[i], float(temperature[i]))
+        z = _adjusted(raw[k], turns[i], float(temperature[i]))
         weights[i] = (z - z.max()).exp_()
         if likeliest is not None:
             likeliest[i] = z.argmax()
     cut = [i for i, t in enumerate(turns) if t.rules.cuts]
     if cut:
         _cut(weights, cut, [turns[i].rules for i in cut])
-    if cut or changed:
-        totals = _by_blocks(weights).sum(-1)
     if likeliest is not None and len(greedy) == len(turns):
         chosen = likeliest
     else:
-        chosen = _invert(weights, totals, torch.tensor([t.uniform for t in turns], dtype=torch.float64, device=logits.device))
+        chosen = _invert(weights, torch.tensor([t.uniform for t in turns], dtype=torch.float64, device=logits.device))
         if likeliest is not None:
             chosen[greedy] = likeliest[greedy]
-    logprobs = weights.gather(1, chosen[:, None])[:, 0].log().double() - normalizer
+    logprobs = weights.gather(1, chosen[:, None])[:, 0].log_()
+    plain = raw.log_softmax(-1)
     if apart:
-        logprobs[apart] = (plain.gather(1, chosen[apart, None]) - highest[apart])[:, 0].double() - normalizer[apart]
-    tops = _tops(plain - highest[apart] - normalizer[apart, None].float(), apart, turns) if any(t.num_top for t in turns) else {}
-    ids, values = chosen.tolist(), logprobs.float().tolist()
+        logprobs[apart] = plain.gather(1, chosen[apart, None])[:, 0]
+    tops = _tops(plain, apart, turns)
+    ids, values = chosen.tolist(), logprobs.tolist()
     return [Token(ids[i], values[i], tops.get(i, ())) for i in range(len(turns))]
 
 
@@ -128,12 +124,12 @@ def _by_blocks(weights: Tensor) -> Tensor:
     return padded.view(len(weights), -1, BLOCK)
 
 
-def _invert(weights: Tensor, totals: Tensor, uniform: Tensor) -> Tensor:
+def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
     """(B,): the first token whose cumulated weight is beyond `uniform` (B,) of the whole, among those with any weight.
 
     In two steps, so that only sums of blocks and one block a row are cumulated in fp64.
     """
-    cumulated = totals.double().cumsum(-1)
+    cumulated = _by_blocks(weights).sum(-1).double().cumsum(-1)  # (B, blocks)
     target = uniform[:, None] * cumulated[:, -1:]
     block = _beyond(cumulated, target)
     before = torch.where(block > 0, cumulated.gather(1, (block - 1).clamp_min(0)), 0.0)

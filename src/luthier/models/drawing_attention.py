@@ -1,8 +1,9 @@
 """Attention where tokens are drawn: prompts as segments of a stream, then one query a sequence over what is stored.
 
-What a sequence reads lies in two places, the prompt and what it drew itself, and attention over both is put together from the two:
-  O = Σ_i e^(L_i - L) O_i with L = log Σ_i e^(L_i), L_i the log-normalizer of place i. (Dao et al., 2022, arXiv:2205.14135, section 3.1)
-A sink adds its logit to L and reads nothing.
+What a sequence reads lies in two places, the prompt and what it drew itself. Attention over the prompt gives O_p and its log-normalizer
+L_p = log Σ_j e^(s_j) (Dao et al., 2022, arXiv:2205.14135, section 3.1), and all of the prompt is then one more key of what was drawn:
+  O = Σ_i p_i v_i + p_p O_p with (p, p_p) = softmax(s, L_p)
+A sink is one more score, and reads nothing.
 """
 
 from collections.abc import Sequence
@@ -78,25 +79,37 @@ class Tails:
     first: Tensor
     at: Tensor
     rows: Tensor
-    alike: int | None = None
+    alike: int | None
     """Where the newest goes, if that is the same for all."""
+    used: int
+    """Keys and values before this one hold all that is to be seen."""
 
-    def bias(self, mask: ModelMask, dtype: torch.dtype, group: int) -> Tensor:
-        """(N, 1, G, C), the same for each of G"""
-        inside = torch.arange(self.block.capacity, device=self.at.device)
+    def bias(self, mask: ModelMask, dtype: torch.dtype, heads: int, group: int) -> Tensor:
+        """(N H_kv, G, used), the same for each of H_kv and G: a product is added to it."""
+        inside = torch.arange(self.used, device=self.at.device)
         seen = _seen(mask, (self.first + self.at)[:, None], self.first[:, None] + inside) & (inside <= self.at[:, None])
-        return _as_bias(seen, dtype)[:, None, None].expand(-1, 1, group, -1)
+        return _as_bias(seen, dtype)[:, None, None].expand(-1, heads, group, -1).flatten(0, 1)
 
-    def attend(self, number: int, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, options: Options) -> tuple[Tensor, Tensor]:
-        """q (B, H_kv, G, D), k, v (B, H_kv, D or D_v) of all sequences → O (N, H_kv, G, D_v) and L (N, H_kv, G) of these."""
-        inside = slice(self.start, self.start + len(self.rows))
-        keys, values = self.block.layers[number]
-        for stored, new in ((keys, k[inside]), (values, v[inside])):
+    def write(self, number: int, k: Tensor, v: Tensor) -> None:
+        """Store the newest keys and values, (B, H_kv, D or D_v) of all sequences."""
+        for stored, new in zip(self.block.layers[number], (k, v), strict=True):
+            new = new[self.start : self.start + len(self.rows)]
             if self.alike is None:
                 stored[self.rows, :, self.at] = new.to(stored.dtype)
             else:  # a plain copy, which takes a tenth of the time
                 stored[: len(self.rows), :, self.alike] = new
-        return partial_attention(q[inside], keys[: len(self.rows)], values[: len(self.rows)], bias, options)
+
+    def attend(self, number: int, q: Tensor, bias: Tensor, given: tuple[Tensor, Tensor], options: Options) -> Tensor:
+        """q (B, H_kv, G, D) of all sequences and what the prompts gave them, O (B, H_kv, G, D_v) and L (B, H_kv, G) → O of these."""
+        inside = slice(self.start, self.start + len(self.rows))
+        k, v = (x[: len(self.rows), :, : self.used].flatten(0, 1) for x in self.block.layers[number])
+        o, normalizer = (x[inside].flatten(0, 1) for x in given)
+        columns = [_scores(q[inside].flatten(0, 1), k, bias, options), normalizer[..., None]]
+        if options.sinks is not None:
+            columns.append(options.sinks.to(q.dtype).view(q.shape[1:3]).repeat(len(self.rows), 1)[..., None])
+        p = torch.cat(columns, -1).softmax(-1)
+        together = (o * p[..., self.used, None]).baddbmm_(p[..., : self.used], v)
+        return together.view(len(self.rows), *q.shape[1:3], -1)
 
 
 @dataclass(eq=False)
@@ -115,67 +128,78 @@ class Shared:
         seen = _seen(mask, self.positions[..., None], inside) & (inside < self.lengths[:, None, None])
         return _as_bias(seen, dtype).repeat_interleave(group, 1)[:, None]
 
-    def attend(self, number: int, q: Tensor, bias: Tensor, options: Options) -> tuple[Tensor, Tensor]:
-        """q (B, H_kv, G, D) of all sequences → O (N R, H_kv, G, D_v) and L (N R, H_kv, G)."""
+    def rows(self, heads: int) -> Tensor:
+        """(N H_kv R,): where the queries of each prompt and head lie among those of all sequences, (B H_kv, …)."""
+        return (self.readers[:, None] * heads + torch.arange(heads, device=self.readers.device)[:, None]).flatten()
+
+    def attend(self, number: int, q: Tensor, rows: Tensor, bias: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+        """q (B, H_kv, G, D) of all sequences → O (N R, H_kv, G, D_v) and L (N R, H_kv, G), in fp32."""
         keys, values = self.block.layers[number]
         (n, r), (_, heads, group, width) = self.readers.shape, q.shape
-        read = q.index_select(0, self.readers.view(-1))
-        if r > 1:
-            read = read.view(n, r, heads, group, width).transpose(1, 2).reshape(n, heads, r * group, width)
-        o, normalizer = partial_attention(read, keys[:n], values[:n], bias, options)
-        if r > 1:
-            o = o.reshape(n, heads, r, group, -1).transpose(1, 2)
-            normalizer = normalizer.view(n, heads, r, group).transpose(1, 2)
+        read = q.view(-1, group * width).index_select(0, rows).view(n, heads, r * group, width)
+        o, normalizer = prompt_attention(read, keys[:n], values[:n], bias, options)
+        o = o.view(n, heads, r, group, -1).transpose(1, 2).to(normalizer.dtype)
+        normalizer = normalizer.view(n, heads, r, group).transpose(1, 2)
         return o.reshape(n * r, heads, group, -1), normalizer.reshape(n * r, heads, group)
+
+
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """What the layers of one kind see in a forward: biases of tails and prompts, and which queries each block of prompts takes."""
+
+    tails: list[Tensor]
+    prompts: list[Tensor]
+    rows: list[Tensor]
 
 
 @dataclass(eq=False)
 class Decoding:
-    """The forward of one new token a sequence. `place` (B,): of each sequence among the readers of all prompts, blocks after each other."""
+    """The forward of one new token a sequence.
+
+    `place` (B,): of each sequence among the readers of all prompts, blocks after each other; None where they are in that order.
+    """
 
     tails: Sequence[Tails]
     prompts: Sequence[Shared]
-    place: Tensor
+    place: Tensor | None
+    num_sequences: int
     number: int = 0
-    biases: dict[int, tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
+    views: dict[tuple[int, int, int], _Views] = field(default_factory=dict)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: ModelMask, options: Options) -> Tensor:
         """Rows of the batch beyond the last sequence are filling, and come out as zeros."""
         number, self.number = self.number, self.number + 1
-        batch, heads_kv = len(self.place), key.shape[1]
-        q = query[0].transpose(0, 1)[:batch].reshape(batch, heads_kv, -1, query.shape[-1])
+        batch, heads_kv = self.num_sequences, key.shape[1]
+        q = query[0].transpose(0, 1)[:batch].reshape(batch, heads_kv, -1, query.shape[-1]).contiguous()
         k, v = key[0].transpose(0, 1), value[0].transpose(0, 1)
-        if id(mask) not in self.biases:  # one mask for each kind of layer, made anew for each forward
-            self.biases[id(mask)] = (
-                [t.bias(mask, q.dtype, q.shape[2]) for t in self.tails],
+        views = self._views(mask, q)
+        for tails in self.tails:
+            tails.write(number, k, v)
+        read = zip(self.prompts, views.rows, views.prompts, strict=True)
+        given = _joined([prompts.attend(number, q, rows, bias, options) for prompts, rows, bias in read])
+        if self.place is not None:
+            given = given[0].index_select(0, self.place), given[1].index_select(0, self.place)
+        wide = q.to(given[0].dtype)
+        parts = [t.attend(number, wide, b, given, options) for t, b in zip(self.tails, views.tails, strict=True)]
+        o = (parts[0] if len(parts) == 1 else torch.cat(parts)).view(1, batch, query.shape[1], -1).to(query.dtype)
+        return o if batch == query.shape[2] else nn.functional.pad(o, (0, 0, 0, 0, 0, query.shape[2] - batch))
+
+    def _views(self, mask: ModelMask, q: Tensor) -> _Views:
+        key = id(mask), q.shape[1], q.shape[2]  # one mask for each kind of layer, made anew for each forward
+        if key not in self.views:
+            wide = torch.promote_types(q.dtype, torch.float32)
+            self.views[key] = _Views(
+                [t.bias(mask, wide, q.shape[1], q.shape[2]) for t in self.tails],
                 [p.bias(mask, q.dtype, q.shape[2]) for p in self.prompts],
+                [p.rows(q.shape[1]) for p in self.prompts],
             )
-        of_tails, of_prompts = self.biases[id(mask)]
-        drawn = _joined([t.attend(number, q, k, v, b, options) for t, b in zip(self.tails, of_tails, strict=True)])
-        given = _joined([p.attend(number, q, b, options) for p, b in zip(self.prompts, of_prompts, strict=True)])
-        given = given[0].index_select(0, self.place), given[1].index_select(0, self.place)
-        o = _together(drawn, given, None if options.sinks is None else options.sinks.view(heads_kv, -1))
-        out = query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1])
-        out[0, :batch] = o.view(batch, query.shape[1], -1)
-        return out
+        return self.views[key]
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     if len(parts) == 1:
         return parts[0]
     return torch.cat([o for o, _ in parts]), torch.cat([normalizer for _, normalizer in parts])
-
-
-def _together(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], sinks: Tensor | None) -> Tensor:
-    """O (…, D_v) of two places, each with its O and L (…). Operations that round alike wherever a number stands in memory: no logaddexp."""
-    highest = torch.maximum(a[1], b[1])
-    if sinks is not None:
-        highest = torch.maximum(highest, sinks)
-    of_a, of_b = (a[1] - highest).exp_(), (b[1] - highest).exp_()
-    total = of_a + of_b
-    if sinks is not None:
-        total += (sinks - highest).exp_()
-    return a[0].mul(of_a[..., None]).add_(b[0].mul(of_b[..., None])).div_(total[..., None])
 
 
 def _seen(mask: ModelMask, queries: Tensor, keys: Tensor) -> Tensor:
@@ -188,11 +212,19 @@ def _as_bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, HIDDEN)
 
 
+def _scores(q: Tensor, k: Tensor, bias: Tensor, options: Options) -> Tensor:
+    """cap(s Q Kᵀ) + bias, (N, M, C). q (N, M, D), k (N, C, D)."""
+    if options.softcap is None:
+        return torch.baddbmm(bias, q, k.transpose(1, 2), alpha=options.scaling)
+    s = torch.bmm(q, k.transpose(1, 2)).mul_(options.scaling / options.softcap)
+    return s.tanh_().mul_(options.softcap).add_(bias)
+
+
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-def partial_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, options: Options) -> tuple[Tensor, Tensor]:
-    """O (N, H, M, D_v) and L (N, H, M), in fp32. q (N, H, M, D), k, v (N, H, C, D or D_v), bias (N, 1, M, C).
+def prompt_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """O (N, H, M, D_v) and L (N, H, M), L in fp32. q (N, H, M, D), k, v (N, H, C, D or D_v), bias (N, 1, M, C).
 
     What is stored in fp32 is multiplied so: for one query a sequence the fused kernel is two to nine times as slow.
     """
@@ -200,18 +232,13 @@ def partial_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, options: Op
     wide = torch.promote_types(q.dtype, torch.float32)
     if k.dtype != wide and options.softcap is None and q.device.type in FUSED_ON and width == v.shape[-1]:
         o, normalizer = _flash(q, k, v, 0.0, False, attn_mask=bias, scale=options.scaling)
-        return o.to(wide), normalizer
+        return o, normalizer
     q, k, v = q.reshape(n * heads, rows, width).to(wide), k.flatten(0, 1).to(wide), v.flatten(0, 1).to(wide)
-    s = torch.empty(n, heads, rows, k.shape[1], dtype=wide, device=q.device)
-    if options.softcap is None:
-        s.copy_(bias).view(n * heads, rows, -1).baddbmm_(q, k.transpose(1, 2), alpha=options.scaling)
-    else:
-        torch.bmm(q, k.transpose(1, 2), out=s.view(n * heads, rows, -1))
-        s.mul_(options.scaling / options.softcap).tanh_().mul_(options.softcap).add_(bias)
+    s = _scores(q, k, bias.to(wide).expand(-1, heads, -1, -1).flatten(0, 1), options)
     highest = s.amax(-1, keepdim=True)
     total = s.sub_(highest).exp_().sum(-1, keepdim=True)
-    o = torch.bmm(s.view(n * heads, rows, -1), v).view(n, heads, rows, -1).div_(total)
-    return o, highest.add_(total.log_())[..., 0]
+    o = torch.bmm(s, v).div_(total)
+    return o.view(n, heads, rows, -1), highest.add_(total.log_()).view(n, heads, rows)
 
 
 def drawing_attention(

@@ -175,7 +175,9 @@ class Root(nn.Module):
         """(n, V) in fp32, from what `draw` returns."""
         if self.head is None:
             return read.float()
-        z = nn.functional.linear(read, self.output.weight, getattr(self.output, "bias", None)).float()
+        output = self.output
+        plain = isinstance(output, nn.Linear)  # which may be laid out for drawing
+        z = (output(read) if plain else nn.functional.linear(read, output.weight, getattr(output, "bias", None))).float()
         z = z if self.head.scale == 1 else z.mul_(self.head.scale)
         cap = self.head.softcap
         return z if cap is None else torch.tanh_(z.div_(cap)).mul_(cap)

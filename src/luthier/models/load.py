@@ -73,11 +73,26 @@ def load_config(folder: Path) -> PretrainedConfig:
         if "auto_map" in raw and "model_type" not in raw:
             raise ModelError(f"{path}: this model needs code of its own (`auto_map`), which is never run. Choose one transformers knows.")
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        return config
     except StrictDataclassError as error:  # its first line names the validator, its last one the fault
         raise ModelError(f"{path} cannot be used: {str(error).splitlines()[-1].strip()}") from error
     except (json.JSONDecodeError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise ModelError(f"{path} cannot be used: {str(error).splitlines()[0]}") from error
+    _refuse_other_purpose(config, folder)
+    return config
+
+
+WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How the architectures end that write text."""
+
+
+def _refuse_other_purpose(config: PretrainedConfig, folder: Path) -> None:
+    """Raises `ModelError` for an encoder, or a head for classes or rewards: transformers would load some all the same."""
+    names = getattr(config, "architectures", None) or []
+    if names and not any(name.endswith(WRITERS) for name in names):
+        raise ModelError(
+            f"{folder} is a {names[0]}, which does not write text one token after another: it fills gaps, or gives a vector, a class "
+            f"or a reward. Take a model whose config.json says `…ForCausalLM`."
+        )
 
 
 def check_weights(folder: Path) -> None:

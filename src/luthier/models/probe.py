@@ -22,6 +22,7 @@ from luthier.losses.logprobs import HeadSpec
 from luthier.models.crowd import Crowd
 from luthier.models.forward import Root, body_of
 from luthier.models.kept_prompts import KeptPrompts
+from luthier.models.own_cache import OwnCaches
 from luthier.text.sequence import Sequence
 
 TOLERANCE = 1e-5
@@ -68,10 +69,9 @@ def probe(model: PreTrainedModel) -> Probed:
     max_tokens = getattr(model.config.get_text_config(), "max_position_embeddings", None) if tier == 2 else None
     head = detect_head(small, rows[0].sequences[0].ids)
     packing = Packing(tier, thresholds, apart_beyond, max_tokens)
-    if tier == 1:
-        difference = _difference_when_drawn(small, packing, head, [row.sequences[0].ids for row in rows])
-        findings.append("drawn: " + (difference if isinstance(difference, str) else f"differs by {difference:.1e}"))
-        packing = replace(packing, draws=isinstance(difference, float) and difference <= TOLERANCE)
+    difference = _difference_when_drawn(small, packing, head, [row.sequences[0].ids for row in rows])
+    findings.append("drawn: " + (difference if isinstance(difference, str) else f"differs by {difference:.1e}"))
+    packing = replace(packing, draws=isinstance(difference, float) and difference <= TOLERANCE)
     return Probed(packing, head, "; ".join(findings))
 
 
@@ -178,26 +178,45 @@ def _difference(model: PreTrainedModel, packing: Packing, rows: list[Example], a
 def _difference_when_drawn(model: PreTrainedModel, packing: Packing, head: HeadSpec | None, rows: list[np.ndarray]) -> float | str:
     """The rows' last tokens fed one by one, to two sequences that share a beginning and one apart, against the model's own logits.
 
-    Returns the relative difference of the worse row, or why it does not even run.
+    Above tier 1 all three are as long as the shorter row. Returns the relative difference of the worse row, or why it does not even run.
     """
     root = Root(model, packing, head)
-    asked = [rows[0], rows[0], rows[1]]
+    length = None if packing.tier == 1 else min(map(len, rows))
+    asked = [rows[0][:length], rows[0][:length], rows[1][:length]]
     worst = 0.0
     try:
-        crowd = Crowd(root, KeptPrompts(0))
-        members, read = crowd.join([(ids[:-FED], None) for ids in asked])
-        found = [root.logits(read)]
-        for step in range(FED):
-            for member, ids in zip(members, asked, strict=True):
-                member.newest = int(ids[step - FED])
-            order, read = crowd.step()
-            found.append(root.logits(read)[[[id(m) for m in order].index(id(member)) for member in members]])
+        found = _fed_in_a_crowd(root, asked) if packing.tier == 1 else _fed_in_a_batch(root, asked)
     except FAILURES as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
     for number, ids in enumerate(asked):
         own = model(input_ids=torch.from_numpy(ids)[None].to(model.device), use_cache=False).logits[0, -FED - 1 :].float()
         worst = max(worst, float((torch.stack([rows_of[number] for rows_of in found]) - own).norm() / own.norm()))
     return worst
+
+
+def _fed_in_a_crowd(root: Root, asked: list[np.ndarray]) -> list[Tensor]:
+    """Logits (3, V) of the last `FED` + 1 places."""
+    crowd = Crowd(root, KeptPrompts(0))
+    members, read = crowd.join([(ids[:-FED], None) for ids in asked])
+    found = [root.logits(read)]
+    for step in range(FED):
+        for member, ids in zip(members, asked, strict=True):
+            member.newest = int(ids[step - FED])
+        order, read = crowd.step()
+        found.append(root.logits(read)[[[id(m) for m in order].index(id(member)) for member in members]])
+    return found
+
+
+def _fed_in_a_batch(root: Root, asked: list[np.ndarray]) -> list[Tensor]:
+    """The same with the model's own cache."""
+    caches = OwnCaches(root)
+    members, logits = caches.join([(ids[:-FED], None) for ids in asked])
+    found = [logits]
+    for step in range(FED):
+        for member, ids in zip(members, asked, strict=True):
+            member.newest = int(ids[step - FED])
+        found.append(caches.step(members))
+    return found
 
 
 @torch.no_grad()

@@ -73,20 +73,25 @@ class ScalarModel:
         return self.root.values(rows.stream, self.adapter, self.head)[0]
 
     def column(self, lot: Lot) -> Tensor:
-        return token_column(self.root, lot, self.token_budget, self.values)
+        return self.column_and_ends(lot)[0]
 
     def score(self, rows: Rows) -> Tensor:
         """(S,): at each sequence's last token."""
         return self.root.values(rows.stream, self.adapter, self.head)[1]
 
     def ends(self, lot: Lot) -> Tensor:
-        """`score` of all of `lot`, (S,) by row and sequence: on the CPU in fp32, without gradient or dropout."""
-        starts = np.concatenate([[0], np.cumsum([len(example.sequences) for example in lot.examples])])
-        found = torch.empty(int(starts[-1]))
+        return self.column_and_ends(lot)[1]
+
+    def column_and_ends(self, lot: Lot) -> tuple[Tensor, Tensor]:
+        """`values` (N,) and `score` (S,) of all of `lot`, by row and sequence, from one forward: on the CPU in fp32, without gradient or
+        dropout."""
+        tokens, sequences = lot.token_offsets, np.concatenate([[0], np.cumsum([len(example.sequences) for example in lot.examples])])
+        column, ends = torch.empty(int(tokens[-1])), torch.empty(int(sequences[-1]))
         for micro, rows in micro_batches(self.root, lot, self.token_budget):
-            places = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in micro.index])
-            found[torch.from_numpy(places)] = self.score(rows).float().cpu()
-        return found
+            values, last = self.root.values(rows.stream, self.adapter, self.head)
+            column[_places(tokens, micro.index)] = values.float().cpu()
+            ends[_places(sequences, micro.index)] = last.float().cpu()
+        return column, ends
 
 
 def token_column(root: Root, lot: Lot, token_budget: int, of: Callable[[Rows], Tensor]) -> Tensor:
@@ -94,9 +99,13 @@ def token_column(root: Root, lot: Lot, token_budget: int, of: Callable[[Rows], T
     offsets = lot.token_offsets
     column = torch.empty(int(offsets[-1]))
     for micro, rows in micro_batches(root, lot, token_budget):
-        places = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in micro.index])
-        column[torch.from_numpy(places)] = of(rows).float().cpu()
+        column[_places(offsets, micro.index)] = of(rows).float().cpu()
     return column
+
+
+def _places(offsets: np.ndarray, index: np.ndarray) -> Tensor:
+    """Where the entries of the rows at `index` stand in a column, of which row i has those from `offsets[i]` on."""
+    return torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in index]))
 
 
 def micro_batches(root: Root, lot: Lot, token_budget: int) -> Iterator[tuple[MicroBatch, Rows]]:

@@ -20,6 +20,7 @@ from luthier.models.crowd import Crowd, Member, filled
 from luthier.models.draw import Token, Turn, draw
 from luthier.models.forward import Root, evaluating
 from luthier.models.kept_prompts import KeptPrompts
+from luthier.models.laid_out import STEPS, LaidOut
 from luthier.models.own_cache import Loner, OwnCaches
 from luthier.models.requests import End, Event, Request, StopStrings, TextStream
 
@@ -75,6 +76,8 @@ class Sampler:
         self._waiting: deque[_Answering] = deque()
         self._running: list[_Answering] = []
         self._submitted = 0
+        self._longest = 0
+        self._laid_out: LaidOut | None = None
 
     @property
     def busy(self) -> bool:
@@ -102,9 +105,11 @@ class Sampler:
         stops = StopStrings(request.stop_strings) if request.stop_strings else None
         answering = _Answering(self._submitted, request, uniform, None if self.text is None else self.text(), stops)
         self._submitted += 1
+        self._longest = max(self._longest, request.max_new_tokens)
         self._waiting.append(answering)
         return answering.number
 
+    @torch.inference_mode()  # a room that was made in it can only be written to in it
     def cancel(self, number: int) -> None:
         """Draw no more of a request; nothing is told of it any more. One that has ended is left alone."""
         self._waiting = deque(a for a in self._waiting if a.number != number)
@@ -114,8 +119,9 @@ class Sampler:
     def forget(self) -> None:
         """Drop what was kept of earlier requests: weights have changed."""
         self._kept.forget()
+        self._laid_out = None
 
-    @torch.no_grad()
+    @torch.inference_mode()  # which takes a quarter off what a small operation costs beside its arithmetic
     def step(self) -> list[Event]:
         """Let in what fits, and draw one token for every sequence.
 
@@ -124,6 +130,10 @@ class Sampler:
         with ExitStack() as stack:
             if self.root.model.training:
                 stack.enter_context(evaluating(self.root))
+            if self._laid_out is None and self._longest >= STEPS:
+                self._laid_out = LaidOut(self.root.model)
+            if self._laid_out is not None:
+                stack.enter_context(self._laid_out.used())
             try:
                 events = self._step()
             except BaseException:
@@ -158,6 +168,12 @@ class Sampler:
         longest = len(request.prompt) + request.max_new_tokens
         return packing.tier == 1 and packing.draws and (packing.apart_beyond is None or longest <= packing.apart_beyond)
 
+    @property
+    def _gathers(self) -> bool:
+        """Those that wait go on waiting until half of the places are free. Where only sequences of one length share a forward, there are
+        more of them among many that begin together."""
+        return self.root.packing.tier > 1 and 2 * len(self._running) > self.max_sequences
+
     def _num_held(self) -> int:
         """Tokens that running requests may come to hold, a shared prompt once."""
         prompts = {(a.request.adapter, a.request.prompt.tobytes()): len(a.request.prompt) for a in self._running}
@@ -166,6 +182,8 @@ class Sampler:
     def _let_in(self) -> list[tuple[list[_Answering], Tensor]]:
         """Those that wait, in order, as long as they fit; their prompts are computed. Logits (n, V) by group."""
         new: list[_Answering] = []
+        if self._gathers:
+            return []
         held = self._num_held() if self._waiting else 0
         prompts = {(a.request.adapter, a.request.prompt.tobytes()) for a in self._running}
         while self._waiting and len(self._running) + len(new) < self.max_sequences:
@@ -273,13 +291,16 @@ def sample_all(root: Root, requests: Sequence[Request], text: Callable[[], TextS
         limits: of the `Sampler`.
     """
     sampler = Sampler(root, text, **limits)
-    numbers = [sampler.submit(request) for request in requests]
-    found: dict[int, list[Event]] = {number: [] for number in numbers}
+    order = range(len(requests))
+    if root.packing.tier > 1:  # neighbours are then of one length, and may share forwards
+        order = sorted(order, key=lambda i: len(requests[i].prompt))
+    numbers = {i: sampler.submit(requests[i]) for i in order}
+    found: dict[int, list[Event]] = {number: [] for number in numbers.values()}
     with evaluating(root):
         while sampler.busy:
             for event in sampler.step():
                 found[event.request].append(event)
-    return [_answer(found[number]) for number in numbers]
+    return [_answer(found[numbers[i]]) for i in range(len(requests))]
 
 
 def _answer(events: Sequence[Event]) -> Answer:

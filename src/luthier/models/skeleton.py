@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,21 +38,28 @@ def count(parameters: Iterator[nn.Parameter]) -> int:
     return sum(p.numel() for p in {id(p): p for p in parameters}.values())
 
 
-def cuts(model: PreTrainedModel, few: int) -> list[list[int]]:
-    """Which layers to keep in two short versions: at least `few`, and one more of each kind. One version with all where there are few.
+@dataclass(frozen=True)
+class Cuts:
+    """`few`: the layers of a short version. `more`: for each kind of layer of which there are others, the short version with one of them
+    besides, and how many there are beyond it in the whole."""
 
-    A kind is told by the shapes of a layer's parameters and by what the config lists for each layer.
+    few: list[int]
+    more: list[tuple[list[int], int]]
+
+
+def cuts(model: PreTrainedModel, few: int) -> Cuts:
+    """Short versions of a model that tell what each kind of layer holds: one with at least `few` layers, and one more of each kind.
+
+    A kind is told by the shapes of a layer's parameters, by which of them learn, and by what the config lists for each layer.
     """
-    layers = _layers(model)
-    total = len(layers)
     kinds = _kinds(model)
-    first_of = {kind: kinds.index(kind) for kind in reversed(kinds)}
-    small = set(first_of.values())
-    small |= set([i for i in range(total) if i not in small][: max(0, few - len(small))])
-    more = {next((i for i in range(total) if kinds[i] == kind and i not in small), None) for kind in first_of} - {None}
-    if not more:
-        return [list(range(total))]
-    return [sorted(small), sorted(small | {i for i in more if i is not None})]
+    small = {kinds.index(kind) for kind in kinds}
+    small |= set([i for i in range(len(kinds)) if i not in small][: max(0, few - len(small))])
+    others: dict[tuple[object, ...], list[int]] = {}
+    for i, kind in enumerate(kinds):
+        if i not in small:
+            others.setdefault(kind, []).append(i)
+    return Cuts(sorted(small), [(sorted(small | {left[0]}), len(left)) for left in others.values()])
 
 
 @contextmanager
@@ -83,11 +91,13 @@ def _layers(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def first_layer(model: PreTrainedModel) -> nn.Module:
-    """The one nearest to the input."""
-    return _layers(model)[0]
+    """The one nearest to the input of those that learn something: no gradient goes on below it. The very first where none does."""
+    layers = _layers(model)
+    return next((layer for layer in layers if any(p.requires_grad for p in layer.parameters())), layers[0])
 
 
 def _kinds(model: PreTrainedModel) -> list[tuple[object, ...]]:
     layers, text = _layers(model), model.config.get_text_config()
     listed = [value for value in vars(text).values() if isinstance(value, list) and len(value) == len(layers)]
-    return [(*(tuple(p.shape) for p in layer.parameters()), *(str(values[i]) for values in listed)) for i, layer in enumerate(layers)]
+    kinds = [tuple((tuple(p.shape), p.requires_grad) for p in layer.parameters()) for layer in layers]
+    return [(*kind, *(str(values[i]) for values in listed)) for i, kind in enumerate(kinds)]

@@ -27,7 +27,6 @@ from luthier.models.probe import Probed, position_regimes, probe
 from luthier.models.requests import Request
 from luthier.models.sample import Sampler
 from luthier.recipes.describe import fingerprint
-from luthier.recipes.preflight import context_length
 from luthier.recipes.writing import Writing
 from luthier.spec import folder as registry
 from luthier.spec.load import load_run
@@ -35,6 +34,7 @@ from luthier.spec.nearest import did_you_mean
 from luthier.spec.paths import shown
 from luthier.spec.rows import Message
 from luthier.spec.run import ModelSpec, RunSpec
+from luthier.text.folder import context_length
 from luthier.text.renderer import Renderer
 
 KEPT_TOKENS = 16_384
@@ -327,7 +327,7 @@ def _assistant(
     models.check_vocabulary(model.config, renderer.tokenizer.vocab_size, folder)
     root = Root(model.eval(), probed.packing, probed.head)
     root.stop_ids = renderer.stops
-    return Assistant(name, root, adapter, renderer, context_length(model.config), notes)
+    return Assistant(name, root, adapter, renderer, context_length(folder), notes)
 
 
 def _probed(model: PreTrainedModel, packed: bool) -> Probed:

@@ -14,7 +14,7 @@ from luthier.batches.encode import Learns
 from luthier.batches.randomness import torch_generator
 from luthier.engine.setup import CRITIC, REWARD, AdapterChoice
 from luthier.errors import SettingsError
-from luthier.methods.base import Method, Roles
+from luthier.methods.base import Judge, Method, Roles
 from luthier.models.forward import Root
 from luthier.models.roles import PolicyModel, ReferenceModel, ScalarModel
 from luthier.recipes.judging import RunJudge, check_given
@@ -37,6 +37,11 @@ class Parts:
     def needs(self) -> frozenset[str]:
         """The roles that the method needs with its settings."""
         return self.method.needs_of(self.method_config)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the policy draws answers in a way that is known before: a method of a user's own may do as it likes."""
+        return self.method.on_policy and hasattr(self.method_config, "rollout")
 
     @property
     def learns(self) -> Learns:
@@ -96,17 +101,19 @@ def cast_roles(root: Root, parts: Parts, spec: RunSpec, token_budget: int, judge
         root.add_scalar_head(REWARD, torch_generator(seed, "reward head"))
     if "critic" in needs:
         _add_critic(root, adapter, judge, seed)
+    return lambda on: roles_on(on, parts, seed, token_budget, frozen, judge)
 
-    def roles(on: Root) -> Roles:
-        return Roles(
-            PolicyModel(on, adapter.role, seed, token_budget),
-            ReferenceModel(frozen or on, None, token_budget) if "reference" in needs else None,
-            ScalarModel(on, None if whole else CRITIC, CRITIC, token_budget) if "critic" in needs else None,
-            ScalarModel(on, adapter.role, REWARD, token_budget) if "scorer" in needs else None,
-            judge,
-        )
 
-    return roles
+def roles_on(on: Root, parts: Parts, seed: int, token_budget: int, frozen: Root | None, judge: Judge | None) -> Roles:
+    """Who plays the roles on a root that has the heads and adapters for it. `frozen`: the base's copy that is the reference."""
+    needs, adapter = parts.needs, parts.adapter
+    return Roles(
+        PolicyModel(on, adapter.role, seed, token_budget),
+        ReferenceModel(frozen or on, None, token_budget) if "reference" in needs else None,
+        ScalarModel(on, None if adapter.module.WHOLE_MODEL else CRITIC, CRITIC, token_budget) if "critic" in needs else None,
+        ScalarModel(on, adapter.role, REWARD, token_budget) if "scorer" in needs else None,
+        judge,
+    )
 
 
 def _add_critic(root: Root, adapter: AdapterChoice, judge: RunJudge | None, seed: int) -> None:

@@ -8,6 +8,10 @@ from luthier.recipes.workload import Workload
 SHARE_OF_LIMIT = 0.5
 """Of the speed of a bare matrix product that whole steps reach, where no step was measured; on two cores 0.55 to 0.6 were."""
 
+SHARE_OF_DRAWING = 0.15
+"""The same of tokens that are drawn, where memory is read for few rows at a time; on two cores 0.12 (15M parameters, 64 sequences) to 0.18
+(125M, 32) were."""
+
 CHECKPOINTING = 4 / 3
 """Gradient checkpointing computes each layer's forward pass again."""
 
@@ -20,15 +24,39 @@ WATTS_A_CORE = 12.0
 
 @dataclass(frozen=True)
 class Share:
-    """What real steps reached: tokens a second, and what the machine drew meanwhile where that is known."""
+    """What real steps reached: tokens a second, and what the machine drew meanwhile where that is known.
+
+    `lot_seconds`: what it took to draw, judge and score the answers of a lot, of so many `lot_tokens`; 0 where nothing is drawn.
+    """
 
     tokens_per_second: float
     watts: float | None = None
+    lot_seconds: float = 0.0
+    lot_tokens: float = 0.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations of all matrix products of a run: of its steps, of what is scored without gradient, and of what is drawn."""
+
+    steps: float
+    scoring: float = 0.0
+    drawing: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.steps + self.scoring + self.drawing
+
+    def seconds(self, gflops: float, checkpointing: bool) -> float:
+        """At `gflops` GFLOP/s of a bare product."""
+        whole = (CHECKPOINTING if checkpointing else 1.0) * self.steps + self.scoring
+        return (whole / SHARE_OF_LIMIT + self.drawing / SHARE_OF_DRAWING) / (gflops * 1e9)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """`seconds` of the training steps and validations together. `source`: `measured`, `estimated`, or `unknown` speed.
+    """`seconds` of the training steps and validations together, with what is drawn and scored. `source`: `measured`, `estimated`, or
+    `unknown` speed.
 
     `watts` times time is the energy: an estimate in any case.
     """
@@ -44,22 +72,27 @@ class Effort:
 
 
 def effort_of(
-    flops: float, workload: Workload, gflops: float | None, checkpointing: bool, price: float | None, share: Share | None
+    work: Work, workload: Workload, gflops: float | None, checkpointing: bool, price: float | None, share: Share | None
 ) -> Effort:
-    """Of a run with `flops` in its steps, on a machine that does `gflops` GFLOP/s in matrix products of this type."""
+    """Of a run, on a machine that does `gflops` GFLOP/s in matrix products of this type."""
     tokens = workload.num_tokens * workload.passes
     if share is not None:
         seconds, source = tokens / share.tokens_per_second, "measured"
+        if share.lot_tokens:
+            seconds += workload.drawn / share.lot_tokens * share.lot_seconds
+        elif workload.scored_apart:  # scored before the steps, whose speed was measured
+            seconds += workload.scored_apart / share.tokens_per_second * VALIDATION_SHARE
     elif gflops:
-        factor = CHECKPOINTING if checkpointing else 1.0
-        seconds, source = factor * flops / (gflops * 1e9 * SHARE_OF_LIMIT), "estimated"
+        seconds, source = work.seconds(gflops, checkpointing), "estimated"
     else:
-        return Effort(flops, None, None, "unknown", _watts(None), None, price, None)
+        return Effort(work.total, None, None, "unknown", _watts(None), None, price, None)
     speed = tokens / seconds if seconds else None
     a_row = seconds / max(1.0, workload.num_rows * workload.passes)
     seconds += workload.num_validations * workload.validation_rows * a_row * VALIDATION_SHARE
     watts = _watts(share)
-    return Effort(flops, seconds, speed, source, watts, watts * seconds / 3600, price, None if price is None else price * seconds / 3600)
+    return Effort(
+        work.total, seconds, speed, source, watts, watts * seconds / 3600, price, None if price is None else price * seconds / 3600
+    )
 
 
 def _watts(share: Share | None) -> float:

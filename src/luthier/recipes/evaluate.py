@@ -8,7 +8,7 @@ from luthier.errors import DataError, RunError
 from luthier.recipes import page
 from luthier.recipes.answers import answers_table
 from luthier.recipes.classification import Classification
-from luthier.recipes.examination import Done, Examination, Question, Say
+from luthier.recipes.examination import Done, Examination, Question, Say, kept
 from luthier.spec.rows import Conversation, Labeled
 
 
@@ -22,21 +22,28 @@ def evaluate(question: Question, say: Say = lambda _: None, on_done: Done = lamb
     if question.predictions is not None and question.predictions.exists():
         raise RunError(f"{question.predictions} is there already, and nothing is written over. Choose another name.")
     job = Examination(question, say, on_done)
-    kinds = {type(row) for row in job.rows}
-    if kinds == {Labeled}:
-        table = Classification(job).table()
-    elif kinds == {Conversation}:
-        table = answers_table(job)
-    else:
-        names = " and ".join(sorted(kind.__name__.lower() for kind in kinds))
-        raise DataError(
-            f"{question.data[0].path} holds rows of the kind {names}. "
-            "What can be evaluated are texts with a label, and conversations with an answer."
-        )
-    found = {**table, "notes": job.notes, "seconds": round(time.perf_counter() - began, 1)}
+    found = {**table_of(job), "notes": job.notes, "question": kept(question), "seconds": round(time.perf_counter() - began, 1)}
     if job.run is not None:
         _record(job.run, found)
     return found
+
+
+def table_of(job: Examination) -> dict[str, Any]:
+    """What is measured, by the kind of rows.
+
+    Raises:
+        DataError: rows of a kind that cannot be evaluated.
+    """
+    kinds = {type(row) for row in job.rows}
+    if kinds == {Labeled}:
+        return Classification(job).table()
+    if kinds == {Conversation}:
+        return answers_table(job)
+    names = " and ".join(sorted(kind.__name__.lower() for kind in kinds))
+    raise DataError(
+        f"{job.question.data[0].path} holds rows of the kind {names}. "
+        "What can be evaluated are texts with a label, and conversations with an answer."
+    )
 
 
 def _record(run: RunFolder, found: dict[str, Any]) -> None:

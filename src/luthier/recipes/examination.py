@@ -46,6 +46,24 @@ class Question:
     predictions: Path | None = None
 
 
+def kept(question: Question) -> dict[str, Any]:
+    """A question as a record keeps it, so that it can be asked again: all but the run's own name, with whole paths."""
+
+    def whole(source: DataSource) -> dict[str, Any]:
+        return {**source.model_dump(mode="json", exclude_defaults=True), "path": str(Path(source.path).expanduser().absolute())}
+
+    parts = {"data": question.data, "train": question.train, "calibration": question.calibration}
+    sources = {name: [whole(source) for source in of] for name, of in parts.items()}
+    plain = ("base", "out_of_scope", "threshold", "most_rows", "seed", "max_new_tokens")
+    return {**sources, **{name: getattr(question, name) for name in plain}}
+
+
+def question_of(kept_one: dict[str, Any], run: str) -> Question:
+    """The inverse of `kept`, of the run in the folder `run`."""
+    sources = {name: tuple(DataSource(**source) for source in kept_one[name]) for name in ("data", "train", "calibration")}
+    return Question(run, **{**kept_one, **sources})
+
+
 class Examination:
     """The rows to be asked and those to learn from, and the models."""
 

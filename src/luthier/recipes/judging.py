@@ -77,10 +77,10 @@ class RunJudge:
 
     def _judged(self, example: Example, answer: Answer) -> Judged:
         facts = example.facts
-        text = self.renderer.tokenizer.decode(answer.ids, skip_special=True).strip()
+        written = self.renderer.read_answer(answer.ids, facts["tools"])
         messages = tuple(msgspec.convert(message, Message) for message in facts["messages"])
         ids = np.concatenate([example.prompt, answer.ids])
-        return Judged(messages, text, facts["item"], answer.finished, len(answer.ids), ids)
+        return Judged(messages, written.content, facts["item"], answer.finished, len(answer.ids), ids, written.tool_calls)
 
 
 def component_of(source: RewardSource) -> Component:
@@ -103,4 +103,11 @@ def check_given(spec: RunSpec, needed: bool) -> None:
         if not needed and getattr(spec, key):
             raise SettingsError(
                 f"`{key}` has no effect: `{spec.method.name}` draws no answers to judge. Remove it, or use `ppo` or `grpo`."
+            )
+    for i, source in enumerate(spec.reward):
+        if spec.check is not None and component_of(spec.check) == component_of(source):
+            where = "reward" if len(spec.reward) == 1 else f"reward[{i}]"
+            raise SettingsError(
+                f"`check` is the same as `{where}` (`{source.name}`), so it sees nothing that is not learned from. Give a check that "
+                f"judges otherwise, or remove it."
             )

@@ -182,9 +182,9 @@ class Results:
             if name not in ("step", "kind", "loss", *RESTATED) and "/" not in name:
                 held_out = Line("held-out rows", _points(self.validations, name), "held-out", dots=True)
                 charts.append(_chart(quantities.words(name).capitalize(), [held_out], share=quantities.is_share(name)))
-        return [chart for chart in [*charts, *self._charts_of_lots()] if chart[1]]
+        return [chart for chart in [*charts, *self.charts_of_lots()] if chart[1]]
 
-    def _charts_of_lots(self) -> list[tuple[str, str, Sequence[Line]]]:
+    def charts_of_lots(self) -> list[tuple[str, str, Sequence[Line]]]:
         """The reward with the check beside it, each in its own deviations from where it began; distance from the reference; lengths."""
         if not self.lots:
             return []

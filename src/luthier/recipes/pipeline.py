@@ -14,8 +14,9 @@ from luthier.recipes.stages import Told, make
 from luthier.spec.base import Spec
 from luthier.spec.nearest import did_you_mean, listed
 from luthier.spec.paths import absolute, shown
-from luthier.spec.pipeline import KINDS, Pipeline, Rounds, Stage, bound
+from luthier.spec.pipeline import KINDS, AnswersStage, Pipeline, Rounds, Stage, Until, bound
 from luthier.spec.pipeline_file import settings_of
+from luthier.spec.run import RunSpec
 
 STOPPED = {"paused": "It was paused.", "failed": "It failed."}
 """Why a stage goes on. Any other that is not done was broken off: by a key, a kill, a power cut."""
@@ -117,35 +118,34 @@ class _Walk:
         return Outcome("succeeded", self.folder, self.done, self.rounds)
 
     def _repeat(self, item: Rounds, told: list[dict[str, Any]]) -> None:
+        """Rounds, each from the best one so far; what follows takes that one, too."""
         until, most = item.repeat.until, item.repeat.at_most
         values: list[float] = []
+        best: dict[str, Entry] = {}
         for number in range(1, most + 1):
             actions = [self._stage(stage, number).action for stage in item.stages]
             if self.dry and set(actions) != {"skip"}:
                 self.rounds.append(f"Rounds go on until {until.metric} is at least {until.at_least:g}, {most} at most.")
                 return
             values.append(self._metric(until.metric))
+            if values[-1] >= max(values):
+                best = {stage.name: self.newest[stage.name] for stage in item.stages}
+            self.newest.update(best)
             reached = values[-1] >= until.at_least
             told[-1] = {
                 "stages": [stage.name for stage in item.stages],
                 "metric": until.metric,
                 "at_least": until.at_least,
                 "values": values,
+                "best": _best(values),
                 "reached": reached,
             }
             if not self.dry:
                 self.ledger.rounds = told
                 self.ledger.write()
-            after = f"{until.metric} is {values[-1]:.4g} after round {number}"
-            if reached or number == most:
-                end = (
-                    f", at least {until.at_least:g}: no further round"
-                    if reached
-                    else f", below {until.at_least:g}: {most} rounds are the most"
-                )
-                self._say(f"{after}{end}.", keep=True)
+            self._say(_after(until, values, most), keep=reached or number == most)
+            if reached:
                 return
-            self._say(f"{after}, below {until.at_least:g}: round {number + 1} begins.")
 
     def _say(self, sentence: str, keep: bool = False) -> None:
         self.watcher.said(sentence)
@@ -175,8 +175,8 @@ class _Walk:
             taken[found] = self.newest[found]
             return found
 
-        named = settings_of(stage, bound(stage.values, lambda names: f"${{{name(names)}}}"))
-        settings = settings_of(stage, bound(stage.values, lambda names: self._result(name(names))))
+        named = in_round(settings_of(stage, bound(stage.values, lambda names: f"${{{name(names)}}}")), number)
+        settings = in_round(settings_of(stage, bound(stage.values, lambda names: self._result(name(names)))), number)
         made = made_from(stage.kind, named, {each: entry.fingerprint for each, entry in taken.items()}, self.contents)
         found, last = self.ledger.find(label, fingerprint(made)), self.ledger.last(label)
         if found is not None and found.done and self._is_there(found):
@@ -247,3 +247,32 @@ class _Walk:
         if not isinstance(value, int | float):
             raise SettingsError(f"`repeat.until.metric`: {metric} is {value!r} in {shown(str(file))}. It must be a number.")
         return float(value)
+
+
+def _best(values: Sequence[float]) -> int:
+    """The number of the best round, counted from 1; the latest of several."""
+    return max(range(len(values)), key=lambda place: (values[place], place)) + 1
+
+
+def _after(until: Until, values: Sequence[float], most: int) -> str:
+    """What a round came to, and what comes of it."""
+    number, best = len(values), _best(values)
+    sentence = f"{until.metric} is {values[-1]:.4g} after round {number}"
+    if values[-1] >= until.at_least:
+        return f"{sentence}, at least {until.at_least:g}: no further round."
+    if number < most:
+        begins = "" if best == number else f", from round {best}, the best so far ({values[best - 1]:.4g})"
+        return f"{sentence}, below {until.at_least:g}: round {number + 1} begins{begins}."
+    rest = "" if best == number else f" Round {best} was the best ({values[best - 1]:.4g}), and what follows takes that one."
+    return f"{sentence}, below {until.at_least:g}: {most} rounds are the most.{rest}"
+
+
+def in_round(settings: Spec, number: int | None) -> Spec:
+    """From the second round on with another seed: a round that begins where an earlier one did would be that one over again."""
+    later = (number or 1) - 1
+    match settings:
+        case RunSpec() if later:
+            return settings.model_copy(update={"train": settings.train.model_copy(update={"seed": settings.train.seed + later})})
+        case AnswersStage() if later:
+            return settings.model_copy(update={"seed": settings.seed + later})
+    return settings

@@ -13,30 +13,18 @@ import torch
 from luthier.engine.setup import AdapterChoice
 from luthier.models import device as devices
 from luthier.models import load as models
-from luthier.models.estimate import step_flops
-from luthier.models.memory import Held
+from luthier.models.estimate import forward_flops, step_flops
 from luthier.recipes.components import resolve
-from luthier.recipes.effort import Effort, Share, effort_of
+from luthier.recipes.effort import Effort, Share, Work, effort_of
+from luthier.recipes.judge_size import judge_bytes
+from luthier.recipes.phases import LIBRARIES, STATE_BYTES, Phase, phases_of
 from luthier.recipes.preflight import lay_grounds
 from luthier.recipes.rehearsal import Rehearsal, Sizes, is_rehearsed
 from luthier.recipes.workload import Workload, assumed, of_examples
 from luthier.spec.run import RunSpec
 
-STATE_BYTES = 12
-"""Of a checkpoint's full state for each number that learns: the fp32 master and AdamW's two moments."""
-
 WEIGHT_BYTES = 4
 """Of saved weights that learn: masters are fp32."""
-
-LIBRARIES = 170 * 2**20
-"""What comes after the rows are read and before the first step is done, besides tensors: libraries, compiled products, threads."""
-
-SCATTERED = {"activations": 0.32, "evaluation": 0.32, "certificate": 0.15}
-"""Of what tensors of these parts hold, what the allocator holds besides, in freed pieces between those in use. What comes and goes in each
-step leaves most; weights and what belongs to them are made once."""
-
-SCATTERED_AGAIN = {**SCATTERED, "activations": 1.1}
-"""The same where layers are computed again: their tensors come and go many times in a step, among those that stay."""
 
 PROBED = 1024
 """Widest product that the speed of this machine is measured with."""
@@ -50,15 +38,6 @@ class Error:
     largest: float
     num: int
     date: str
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A phase of the run: the most that the process holds in it, and which parts that is made of."""
-
-    name: str
-    bytes: int
-    parts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -112,6 +91,7 @@ class Surveyed:
     stored: torch.dtype | None
     base: int
     assumed: tuple[str, ...]
+    judge_bytes: int = 0
 
 
 def plan(spec: RunSpec, price: float | None = None, room: int | None = None, share: Share | None = None) -> Plan:
@@ -131,21 +111,25 @@ def survey(spec: RunSpec) -> Surveyed:
     parts = resolve(spec)
     device = devices.default_device()
     notes: list[str] = []
+    judges = 0
     if spec.data.train:
         grounds = lay_grounds(spec, datetime.now().replace(microsecond=0), lambda _: None)
         config = grounds.config
         workload = of_examples(spec, parts, grounds.examples.train, len(grounds.examples.validation), _budget(spec, device))
+        judges = judge_bytes(grounds)
     else:
         config = models.load_config(models.model_folder(spec.model))
-        workload = assumed(spec, config, _budget(spec, device))
-        notes.append(f"no data was named: rows of {workload.longest} tokens, all of them learned")
+        workload = assumed(spec, parts, config, _budget(spec, device))
+        notes.append(_of_no_data(workload))
+    if parts.draws:
+        notes.append(f"every answer is as long as it may be, {workload.load.drawing.length} tokens")  # type: ignore[union-attr]
     if not is_rehearsed(parts):
-        notes.append(f"`{spec.method.name}` is counted as `sft` on the same rows: what it draws, scores and compares besides comes on top")
+        notes.append(f"`{spec.method.name}` is counted as `sft` on the same rows: what it collects from the policy comes on top")
     text = config.get_text_config()
     inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     dtype = _measured(spec, text.hidden_size, inner, device)
-    stored = getattr(config, "dtype", None)
-    return Surveyed(config, workload, dtype, stored if isinstance(stored, torch.dtype) else None, devices.held_bytes(device), tuple(notes))
+    stored = config.dtype if isinstance(getattr(config, "dtype", None), torch.dtype) else None
+    return Surveyed(config, workload, dtype, stored, devices.held_bytes(device), tuple(notes), judges)
 
 
 def _measured(spec: RunSpec, width: int, inner: int, device: torch.device) -> devices.DtypeChoice:
@@ -165,12 +149,13 @@ def estimate(spec: RunSpec, known: Surveyed, price: float | None = None, room: i
     workload = known.workload.within(spec, budget)
     dtype = known.dtype.dtype if spec.train.dtype == "auto" else getattr(torch, spec.train.dtype)
     room = room or devices.available_bytes() + (known.base if device.type == "cpu" else 0)
-    rehearsal = Rehearsal(spec, parts, known.config, dtype, budget)
+    mapped = device.type == "cpu" and known.stored == dtype
+    rehearsal = Rehearsal(spec, parts, known.config, dtype, budget, mapped)
     whole = _fits_whole(rehearsal, room - known.base)
     sizes = rehearsal.sizes(workload.load, whole)
     gflops = known.dtype.bfloat16_gflops if dtype == torch.bfloat16 else known.dtype.float32_gflops
-    learning = parts.adapter.trainable(rehearsal.root)
-    flops = step_flops(rehearsal.root, learning, workload.num_tokens, workload.num_scored) * workload.passes
+    work = _work(rehearsal, workload)
+    again = spec.train.gradient_checkpointing
     return Plan(
         model=spec.model.path,
         method=spec.method.name,
@@ -180,10 +165,10 @@ def estimate(spec: RunSpec, known: Surveyed, price: float | None = None, room: i
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         workload=workload,
-        phases=_phases(SCATTERED_AGAIN if spec.train.gradient_checkpointing else SCATTERED, known, sizes, rehearsal.probe_bytes, dtype),
+        phases=phases_of(sizes, rehearsal.probe_bytes, known.base, known.stored, dtype, known.judge_bytes, again),
         room=room,
         disk=_disk(spec, parts.adapter, sizes, dtype),
-        effort=effort_of(flops, workload, gflops, spec.train.gradient_checkpointing, price, share),
+        effort=effort_of(work, workload, gflops, again, price, share),
         certified_layers="all" if whole else "first and last 2",
         assumed=(*known.assumed, "rows share streams (what the model allows is found when it is loaded)"),
         error=measured_error(),
@@ -194,39 +179,29 @@ def _fits_whole(rehearsal: Rehearsal, room: int) -> bool:
     """Whether the certificate will find room to compute in fp32 on all layers, by its own rule."""
     wider = sum(p.numel() * (4 - p.element_size()) for p in rehearsal.model.parameters())
     learning = sum(p.numel() for p in rehearsal.parts.adapter.trainable(rehearsal.root).values())
-    held = sum(p.numel() * p.element_size() for p in rehearsal.model.parameters()) + STATE_BYTES * learning
+    held = sum(p.numel() * p.element_size() for p in rehearsal.weights) + STATE_BYTES * learning
     return room - held - LIBRARIES > 1.5 * (wider + 4 * 4 * learning)
 
 
-def _phases(shares: dict[str, float], known: Surveyed, sizes: Sizes, probe_bytes: int, dtype: torch.dtype) -> tuple[Phase, ...]:
-    """In the order in which the run goes through them."""
-    weights = float(sizes.weight_bytes)
-    read = sizes.parameters * known.stored.itemsize if known.stored is not None and known.stored != dtype else 0
-    state = {"weights": weights, "optimizer": float((STATE_BYTES if dtype == torch.bfloat16 else STATE_BYTES - 4) * sizes.trainable)}
-    held = {
-        "load": Held({"weights": weights, "file": float(read)}),
-        "probe": Held({"weights": weights, "copy": float(probe_bytes)}),
-        **{name: _with_weights(phase, weights) for name, phase in sizes.phases.items()},
-        "save": Held({**state, "copy": float(read)}),
-        "reload": Held({**state, "copy": weights + read}),
-    }
-    order = ("load", "probe", "certificate", "training step", "validation", "save", "reload")
-    return tuple(_phase(name, held[name], known.base, shares) for name in order if name in held)
+def _work(rehearsal: Rehearsal, workload: Workload) -> Work:
+    """A critic is a second forward and backward pass of the base, without the head."""
+    root, learning, passes = rehearsal.root, rehearsal.parts.adapter.trainable(rehearsal.root), workload.passes
+    scored = 0 if "scorer" in rehearsal.parts.needs else workload.num_scored
+    steps = step_flops(root, learning, workload.num_tokens, scored) * passes
+    if "critic" in rehearsal.parts.needs:
+        steps += step_flops(root, learning, workload.num_tokens, 0) * passes
+    a_token = workload.num_scored / max(1, workload.num_tokens)
+    scoring = forward_flops(root, workload.scored_apart, workload.scored_apart * a_token)
+    return Work(steps, scoring, forward_flops(root, workload.drawn, workload.drawn))
 
 
-def _with_weights(held: Held, weights: float) -> Held:
-    """The certificate widens the weights in place: what they would hold by themselves still counts as theirs."""
-    missing = weights - held.parts.get("weights", 0.0)
-    parts = held.parts
-    return Held({**parts, "weights": weights, "certificate": parts["certificate"] - missing}) if "certificate" in parts else held
-
-
-def _phase(name: str, held: Held, base: int, shares: dict[str, float]) -> Phase:
-    """With what the process holds besides tensors."""
-    scattered = sum(shares.get(part, 0.0) * size for part, size in held.parts.items())
-    parts = {"program": float(base + LIBRARIES), **held.parts, "scattered": scattered}
-    rounded = {part: round(size) for part, size in parts.items() if round(size) > 0}
-    return Phase(name, sum(rounded.values()), rounded)
+def _of_no_data(workload: Workload) -> str:
+    """What is taken for rows where none were named."""
+    load = workload.load
+    if load.drawing is not None:
+        return f"no data was named: {workload.num_rows:,} prompts of {load.longest} tokens"
+    what = f"two answers of {load.longest} tokens each, a third of them the prompt" if load.shape.branches > 1 else f"{load.longest} tokens"
+    return f"no data was named: rows of {what}" + ("" if load.shape.branches > 1 else ", all of them learned")
 
 
 def _disk(spec: RunSpec, adapter: AdapterChoice, sizes: Sizes, dtype: torch.dtype) -> Disk:

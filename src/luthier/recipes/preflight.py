@@ -24,7 +24,7 @@ from luthier.recipes.faults.weights import refuse_misfit
 from luthier.recipes.judging import RunJudge
 from luthier.spec.finding import Finding
 from luthier.spec.run import RunSpec
-from luthier.text.folder import DEFAULT_CONTEXT
+from luthier.text.folder import DEFAULT_CONTEXT, context_length
 from luthier.text.renderer import Renderer
 
 CODES: tuple[tuple[type[UserError], str], ...] = (
@@ -115,7 +115,7 @@ class _Checked:
 
     def examples(self, say: Callable[[str], None], progress: Progress = untold) -> RunExamples:
         """The rows, encoded. Raises `UserError` where they cannot be learned from."""
-        longest = max_length(self.spec, self.config)
+        longest = max_length(self.spec, self.model_folder)
         if self.parts.method.learns == "prompts":
             longest = room_for_prompts(longest, self.parts.method_config)
         return read_examples(self.spec, self.parts.method, self.renderer, longest, say, progress, self.parts.learns)
@@ -148,19 +148,13 @@ class _Checked:
         return steps if loop.max_steps is None else min(steps, loop.max_steps)
 
 
-def context_length(config: Any) -> int | None:
-    """How many positions a model has; None where its config does not say."""
-    positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return positions
-
-
-def max_length(spec: RunSpec, config: Any) -> int:
+def max_length(spec: RunSpec, model_folder: Path) -> int:
     """Longest row in tokens.
 
     Raises:
         SettingsError: longer than the model's context.
     """
-    context = context_length(config)
+    context = context_length(model_folder)
     if spec.data.max_length is None:
         return context or DEFAULT_CONTEXT
     if context is not None and spec.data.max_length > context:

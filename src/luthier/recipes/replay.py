@@ -26,6 +26,7 @@ from luthier.methods.base import VALIDATION
 from luthier.models import device as devices
 from luthier.models.load import load_model
 from luthier.recipes.train import prepare_again
+from luthier.recipes.trust import judged
 from luthier.recipes.versions import versions
 
 TIMES = {"seconds", "tokens_per_second", "share_of_limit"}
@@ -119,6 +120,14 @@ class _StopAt(Silent):
     def step(self, metrics: dict[str, float], seconds_left: float) -> None:
         if metrics["step"] >= self.last:
             self.stop.request()
+
+
+def judged_again(folder: RunFolder, record: dict[str, Any], step: int) -> dict[str, Any]:
+    """A reward model's `trust` and `verdict`, found again with the weights of `step`."""
+    with _again(folder, record, step) as setup:
+        masters = Masters(setup.adapter.trainable(setup.root))
+        masters.load({**masters.values(), **setup.read_weights(checkpoint.path_of(folder, step))})
+        return judged(setup)
 
 
 @contextmanager

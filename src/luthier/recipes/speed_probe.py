@@ -1,4 +1,4 @@
-"""Three real steps of a run, in a folder that is thrown away: how fast this machine is at it."""
+"""A few real steps of a run, in a folder that is thrown away: how fast this machine is at it."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ QUIET = ("evaluation.prompts=[]", "evaluation.patience=null", "evaluation.compar
 
 
 def measure(spec: RunSpec) -> Share:
-    """Load the model and train `STEPS` steps; the first is left out of the speed.
+    """Load the model and train `STEPS` steps; the first is left out of the speed. A method that draws answers draws its first lot.
 
     Raises:
         UserError: whatever would stop the run itself.
@@ -22,7 +22,10 @@ def measure(spec: RunSpec) -> Share:
     with TemporaryDirectory(prefix="luthier-plan-") as scratch:
         run = train(plain.model_copy(update={"out": str(Path(scratch) / "run")}))
         steps = [line for line in run.metrics if line["kind"] == "train"]
+        drawn = [line for line in run.metrics if line["kind"] == "lot" and "answers" in line]
         steady = steps[1:] or steps
         record = run.record
     watts = record["energy_wh_estimated"] * 3600 / record["seconds"] if record["energy_wh_estimated"] else None
-    return Share(sum(s["tokens_computed"] for s in steady) / sum(s["seconds"] for s in steady), watts)
+    speed = sum(s["tokens_computed"] for s in steady) / sum(s["seconds"] for s in steady)
+    seconds = sum(line["seconds"] for line in drawn)
+    return Share(speed, watts, seconds, sum(line["answers"] * line["answer_tokens"] for line in drawn))

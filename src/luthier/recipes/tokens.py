@@ -182,7 +182,7 @@ class TokenReader:
             self.progress(done, total, (time.perf_counter() - started) / done * (total - done))
         if done != total:
             raise _changed(file)
-        refuse_long(refused, self.encoding.max_length)
+        refuse_long(refused, self.encoding.max_length, self.encoding.learns.startswith("prompts"))
 
 
 class Collected:

@@ -79,4 +79,9 @@ def _texts(examples: Seq[Example], found: Seq[Pair], tokenizer: Tokenizer) -> li
         sequence: Sequence = examples[row].sequences[place]
         return tokenizer.decode(sequence.ids[sequence.weights != 0], skip_special=True).strip()
 
-    return [Comparison(text(*better), text(*worse), rater) for better, worse, rater in found]
+    numbers: dict[bytes, int] = {}
+
+    def prompt(row: int) -> int:
+        return numbers.setdefault(examples[row].prompt.tobytes(), len(numbers))
+
+    return [Comparison(text(*better), text(*worse), rater, (prompt(better[0]), prompt(worse[0]))) for better, worse, rater in found]

@@ -1,37 +1,29 @@
 """A run's record, derived again: hashes, figures, and the last steps computed once more, bit for bit."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from luthier.data import files
 from luthier.engine import checkpoint
 from luthier.engine.folder import RunFolder, read_lines
 from luthier.errors import RunError, UserError
 from luthier.recipes.assistant import checked_base, checked_renderer
+from luthier.recipes.check_outcome import Check
+from luthier.recipes.measured_again import tables_of, trust_of, verdict_of
 from luthier.recipes.replay import differences, evaluate_again, machine_now, replay, replayable
 from luthier.recipes.train import artefact_hashes
 from luthier.spec.load import load_run
 from luthier.spec.run import RunSpec
 
-Outcome = Literal["same", "differs", "not checked"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that the record says. `detail`: what was compared, what differs, or why it could not be checked."""
-
-    what: str
-    outcome: Outcome
-    detail: str
+__all__ = ["Check", "verify"]
 
 
 def verify(path: str | Path, compute: bool = True) -> Iterator[Check]:
     """Compare what a run's record says with what is there, cheapest first.
 
     Args:
-        compute: compute the last steps again, too, which takes as long as they took.
+        compute: compute the last steps again, too, and measure again what was measured; each takes as long as it took.
     Raises:
         RunError: no run there, or one without a record.
     """
@@ -52,11 +44,16 @@ def verify(path: str | Path, compute: bool = True) -> Iterator[Check]:
     yield from _checkpoints(folder)
     yield _figures(folder, record)
     yield _certificate(record)
+    if check := verdict_of(spec, record):
+        yield check
     if not compute:
         yield Check("replay", "not checked", "it was left out, as asked")
         return
     obstacle = _obstacle(folder, record, inputs)
     yield obstacle or _computed_again(folder, record)
+    if check := trust_of(folder, record, obstacle):
+        yield check
+    yield from tables_of(folder, record)
 
 
 def _settings(folder: RunFolder, record: dict[str, Any]) -> Check:

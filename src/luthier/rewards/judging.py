@@ -1,5 +1,6 @@
 """What a grader needs from outside: its judge and its embedding model, found from settings. Nothing is loaded that it does not ask for."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -61,7 +62,9 @@ class LocalJudges:
         if name not in self._judges:
             from luthier.rewards.local_model import LocalJudge, LocalModel  # torch comes with this: rewards without a model start without
 
-            self._judges[name] = LocalJudge(LocalModel.load(name))
+            judge = self._judges[name] = LocalJudge(LocalModel.load(name))
+            if judge.note:
+                print(f"Note: {judge.note}", file=sys.stderr)
         return self._judges[name]
 
 

@@ -1,7 +1,8 @@
 """A model folder opened to judge or to embed: the judge behind `score_model` and `label_model`, the embedding behind `cosine`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from luthier.errors import SettingsError, TemplateError
 from luthier.graders.judge import Question, Reply
 from luthier.models import device as devices
 from luthier.models import load as models
+from luthier.models.constraint import Grammars
 from luthier.models.draw import DrawRules
 from luthier.models.forward import Root
 from luthier.models.probe import probe
@@ -26,6 +28,15 @@ from luthier.text.sequence import Sequence as Tokens
 
 LONGEST_JUDGEMENT = 512
 """In tokens, where the grader says nothing else."""
+
+MOST_ITEMS = 2
+"""Of a list in a judgement, such as its steps: a weak model that may go on, does, and never comes to the result."""
+
+CLOSE = {"x-guidance": {"whitespace_pattern": " ?"}}
+"""Between the parts of a judgement stands a space, or nothing."""
+
+FINEST, LARGEST = 0.001, 1e6
+"""Numbers in a judgement are multiples of the one and no larger than the other, for the same reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +68,8 @@ class LocalModel:
 class LocalJudge:
     """Answers questions with a local model, greedily where nothing else is said.
 
-    The JSON schema is asked for in words alone: what a small model writes may be no JSON, which then is that grading's failure.
+    They are held to the question's JSON schema, where llguidance is installed. Else it is asked for in words alone, and what a small model
+    writes may be no JSON, which then is that grading's failure; `note` says so.
     """
 
     model: LocalModel
@@ -65,6 +77,18 @@ class LocalJudge:
     def __post_init__(self) -> None:
         if not self.model.renderer.template_sources:
             raise SettingsError(f"{self.model.name} has no chat template, so it cannot be told what to judge. Take a model that chats.")
+
+    @property
+    def note(self) -> str | None:
+        """Why its answers cannot be held to a schema."""
+        return self._grammars if isinstance(self._grammars, str) else None
+
+    @cached_property
+    def _grammars(self) -> Grammars | str:
+        try:
+            return Grammars(self.model.renderer.tokenizer, self.model.root.output.weight.shape[0])
+        except SettingsError as error:
+            return f"{self.model.name} is asked for JSON in words alone. {error}"
 
     def __call__(self, questions: Sequence[Question]) -> list[Reply]:
         asked = [self._request(question) for question in questions]
@@ -85,7 +109,8 @@ class LocalJudge:
         if limit < 1:
             return Reply(fault=f"what it is told has {len(prompt):,} tokens, and the context of {self.model.name} is {context:,}")
         rules = DrawRules(temperature=sampling.temperature or 0.0, top_p=1.0 if sampling.top_p is None else sampling.top_p)
-        return Request(prompt, limit, rules, address=(sampling.seed or 0,), stop_ids=renderer.stops)
+        mask = None if isinstance(self._grammars, str) else self._grammars.json_schema({**bounded(question.schema, limit), **CLOSE})
+        return Request(prompt, limit, rules, address=(sampling.seed or 0,), stop_ids=renderer.stops, mask=mask)
 
     def _prompt(self, messages: list[Message]) -> np.ndarray:
         """(n,) ids. What the system says begins the first question where the template has no place for it."""
@@ -101,6 +126,23 @@ class LocalJudge:
     def _reply(self, request: Request, answer: Answer) -> Reply:
         text = self.model.renderer.tokenizer.decode(answer.ids, skip_special=True)
         return Reply(text, tokens=len(request.prompt) + len(answer.ids), model=self.model.name)
+
+
+def bounded(schema: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """A schema that can be filled within a number of tokens, half of which its texts may take: short lists, short texts, short numbers."""
+    found = {key: _bounded(value, limit) for key, value in schema.items()}
+    match found.get("type"):
+        case "array":
+            return {"maxItems": MOST_ITEMS, **found}
+        case "string" if "enum" not in found:
+            return {"maxLength": max(8, limit // (4 * MOST_ITEMS)), **found}
+        case "number":
+            return {"multipleOf": FINEST, "minimum": -LARGEST, "maximum": LARGEST, **found}
+    return found
+
+
+def _bounded(value: Any, limit: int) -> Any:
+    return bounded(value, limit) if isinstance(value, Mapping) else value
 
 
 class _NotText(Exception):

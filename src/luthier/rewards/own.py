@@ -2,8 +2,10 @@
 
 import inspect
 import numbers
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import msgspec
@@ -33,7 +35,8 @@ class OwnReward(Reward[OwnSettings]):
     """What the function returns: `score(prompt, answer, item)` one number, `score(prompts, answers, items)` one for each.
 
     A prompt is a list of messages (`{"role": …, "content": …}`), an answer its text, an item the row's other fields. Further parameters
-    are settings: `reward: {name: ./mine.py:score, strict: true}` calls `score(…, strict=True)`.
+    are settings: `reward: {name: ./mine.py:score, strict: true}` calls `score(…, strict=True)`. Tools that the answer calls are in the
+    item's `tool_calls`, in the shape of chat completions, and not in its text.
     """
 
     def __init__(self, config: OwnSettings) -> None:
@@ -43,14 +46,15 @@ class OwnReward(Reward[OwnSettings]):
 
     def score(self, answers: Sequence[Judged]) -> np.ndarray:
         if self._many:
-            columns = [_prompt(judged) for judged in answers], [j.answer for j in answers], [dict(j.item) for j in answers]
+            columns = [_prompt(judged) for judged in answers], [j.answer for j in answers], [_item(j) for j in answers]
             return _numbers(self._called(*columns), len(answers), self.config.function)
-        scores = [self._called(_prompt(judged), judged.answer, dict(judged.item)) for judged in answers]
+        scores = [self._called(_prompt(judged), judged.answer, _item(judged)) for judged in answers]
         return _numbers(scores, len(answers), self.config.function)
 
     def _called(self, *given: Any) -> Any:
         try:
-            return self._function(*given, **self.config.arguments)
+            with redirect_stdout(sys.stderr):  # what it prints is no part of what a command says to a program
+                return self._function(*given, **self.config.arguments)
         except UserError:
             raise
         except Exception as error:
@@ -76,7 +80,8 @@ def function(name: str) -> Callable[..., Any]:
         SettingsError: no such file or function, or a file that cannot be imported.
     """
     path, _, wanted = name.rpartition(":")
-    module = registry.load_file(path)
+    with redirect_stdout(sys.stderr):
+        module = registry.load_file(path)
     found = getattr(module, wanted, None)
     if not callable(found):
         own = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
@@ -117,6 +122,10 @@ def _prompt(judged: Judged) -> list[dict[str, Any]]:
     return [{"content": "", **msgspec.to_builtins(message)} for message in judged.prompt]
 
 
+def _item(judged: Judged) -> dict[str, Any]:
+    return {**judged.item, **({"tool_calls": list(judged.tool_calls)} if judged.tool_calls else {})}
+
+
 def _numbers(values: Any, count: int, name: str) -> np.ndarray:
     """(n,) fp64. Raises GradingError: not a number each."""
     scores = np.asarray(values, dtype=object) if isinstance(values, list | tuple) else np.asarray(values)
@@ -129,7 +138,8 @@ def _numbers(values: Any, count: int, name: str) -> np.ndarray:
 
 
 def _shape(scores: np.ndarray) -> str:
-    return f"{len(scores)} numbers" if scores.ndim == 1 else "one number" if scores.ndim == 0 else f"an array of shape {scores.shape}"
+    count = "1 number" if len(np.atleast_1d(scores)) == 1 else f"{len(np.atleast_1d(scores))} numbers"
+    return count if scores.ndim == 1 else "one number" if scores.ndim == 0 else f"an array of shape {scores.shape}"
 
 
 def _shown(value: Any) -> str:

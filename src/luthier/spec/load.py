@@ -37,10 +37,10 @@ def load_run(path: str | None, overrides: Sequence[str] = (), **given: Any) -> R
     values, places = _from_file(path) if path else ({}, {})
     for key, value in given.items():
         if value is not None:
-            _put(values, places, key, _plain(value), "")
+            put(values, places, key, _plain(value), "")
     for override in overrides:
-        key, value = _split(override)
-        _put(values, places, key, value, f"`{override}`: ")
+        key, value = split(override)
+        put(values, places, key, value, f"`{override}`: ")
     return _validated(_with_names(values), places)
 
 
@@ -55,7 +55,7 @@ def load_part(values: Mapping[str, Any], places: Mapping[str, str], path: str | 
     merged, known = _from_file(path) if path else ({}, {})
     for key, value in values.items():
         if value is not None:
-            _put(merged, known, key, value, places.get(key, ""))
+            put(merged, known, key, value, places.get(key, ""))
     return _validated(_with_names(merged), {**known, **places})
 
 
@@ -106,7 +106,7 @@ def _from_file(path: str) -> tuple[Values, Places]:
     merged: Values = {}
     for key, value in values.items():  # dotted keys work in a file, too
         if value is not None:  # a group with nothing under it
-            _put(merged, places, key, value, places[key])
+            put(merged, places, key, value, places[key])
     return merged, places
 
 
@@ -129,7 +129,8 @@ def read_text(path: Path, what: str = "run file") -> str:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _split(override: str) -> tuple[str, Any]:
+def split(override: str) -> tuple[str, Any]:
+    """Key and value of `train.epochs=2`. Raises `SettingsError` where it is not of that form."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -137,7 +138,7 @@ def _split(override: str) -> tuple[str, Any]:
     return key, yaml_core.parse_value(text.strip(), key)
 
 
-def _expanded(values: Mapping[str, Any]) -> Values:
+def expanded(values: Mapping[str, Any]) -> Values:
     """Short forms written out, so that a later `adapter.rank=8` finds a group to stand in; groups with nothing in them left out."""
     given = {key: value for key, value in values.items() if value is not None}
     return {key: {SHORT[key]: value} if key in SHORT and isinstance(value, str | list | tuple) else value for key, value in given.items()}
@@ -154,14 +155,14 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _put(values: Values, places: Places, key: str, value: Any, place: str) -> None:
+def put(values: Values, places: Places, key: str, value: Any, place: str) -> None:
     """Set one dotted key. A mapping is merged into what stands there; another component's name drops the settings of the one before."""
     first, *rest = _parts(key)
     for part in reversed(rest):
         value = {part: value}
-    new = _expanded({str(first): value}).get(str(first))
+    new = expanded({str(first): value}).get(str(first))
     old = values.get(str(first))
-    values[str(first)] = _merged({} if _renames(old, new) else old, new, key)
+    values[str(first)] = merge({} if _renames(old, new) else old, new, key)
     written = dotted((first, *rest))
     _cover(places, written, place)
 
@@ -186,7 +187,8 @@ def _parts(key: str) -> list[int | str]:
     return [int(word) if word.isdigit() else word for word in words]
 
 
-def _merged(old: Any, new: Any, key: str) -> Any:
+def merge(old: Any, new: Any, key: str) -> Any:
+    """A value put over another one: groups key by key. Raises `SettingsError` where `key` goes into what is no group."""
     if not isinstance(new, dict):
         return new
     if new and all(isinstance(part, int) for part in new):
@@ -194,7 +196,7 @@ def _merged(old: Any, new: Any, key: str) -> Any:
     if not isinstance(old, dict | None):
         raise SettingsError(f"`{key}` is one setting of a group, but the group was given as {found_value(old)}.")
     old = old or {}
-    return {**old, **{part: _merged(old.get(part), value, key) for part, value in new.items()}}
+    return {**old, **{part: merge(old.get(part), value, key) for part, value in new.items()}}
 
 
 def _with_item(old: Any, item: tuple[int, Any], key: str) -> list[Any]:
@@ -205,7 +207,7 @@ def _with_item(old: Any, item: tuple[int, Any], key: str) -> list[Any]:
     ]
     if index >= len(elements):
         raise SettingsError(f"`{key}` names element {index}, counted from 0, of a list that has {len(elements)}.")
-    return [_merged(element, value, key) if i == index else element for i, element in enumerate(elements)]
+    return [merge(element, value, key) if i == index else element for i, element in enumerate(elements)]
 
 
 def _with_names(values: Values) -> Values:

@@ -1,12 +1,16 @@
 """Paths in a run's settings: relative to the current folder where a person writes them, absolute in what a run keeps."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from luthier.spec.base import Component
 from luthier.spec.folder import is_path
-from luthier.spec.run import DataSource, RunSpec, Sources
+from luthier.spec.run import DataSource, RewardSource, RunSpec, Sources
+
+PLACES = frozenset({"path", "schema", "model", "embedding_model"})
+"""Settings of rewards and graders that may name a folder or a file."""
 
 
 def anchored(spec: RunSpec) -> RunSpec:
@@ -18,6 +22,8 @@ def anchored(spec: RunSpec) -> RunSpec:
         "data": spec.data.model_copy(update=data),
         "method": _component(spec.method),
         "adapter": _component(spec.adapter),
+        "reward": tuple(_judge(source) for source in spec.reward),
+        "check": spec.check and _judge(spec.check),
         "out": spec.out and absolute(spec.out),
     }
     return spec.model_copy(update=changed)
@@ -52,6 +58,21 @@ def _source(source: DataSource) -> DataSource:
 
 def _component(component: Component) -> Component:
     return component.model_copy(update={"name": _file(component.name)})
+
+
+def _judge(source: RewardSource) -> RewardSource:
+    """A reward, with the runs, models and schemas that its settings name."""
+    return type(source).model_validate({**source.model_dump(), **_places(source.settings), "name": _file(source.name)})
+
+
+def _places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which what names a place that is there is absolute."""
+    return {key: _places(value) if isinstance(value, Mapping) else _place(key, value) for key, value in settings.items()}
+
+
+def _place(key: str, value: Any) -> Any:
+    there = key in PLACES and isinstance(value, str) and value != "starter" and Path(value).expanduser().exists()
+    return absolute(value) if there else value
 
 
 def _file(name: str) -> str:

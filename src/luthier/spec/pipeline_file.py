@@ -14,6 +14,7 @@ from luthier.spec.faults import found_value, sentences
 from luthier.spec.load import load_part, read_text
 from luthier.spec.nearest import did_you_mean, listed, nearest
 from luthier.spec.pipeline import KINDS, MAKES, NAME, REFERENCE, Pipeline, Reference, Repeat, Rounds, Stage, bound
+from luthier.spec.pipeline_override import override
 from luthier.spec.settings import table
 
 Places = Mapping[str, str]
@@ -23,15 +24,16 @@ TAKES = {("merge", "run"): "train", ("rank", "answers"): "answers"}
 """Settings that take what one kind of stage makes."""
 
 
-def load_pipeline(path: str, out: str | None = None) -> Pipeline:
+def load_pipeline(path: str, out: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
     """Read and check a pipeline file.
 
     Args:
-        out: the folder of its stages, over the file's own.
+        out: the folder of its stages, over the file's own. overrides: `stages.ppo.train.max_steps=4`, as `pipeline_override` has them.
     Raises:
         SettingsError: what is wrong, where, and what may stand there.
     """
     values, places = _parsed(path)
+    override(values, places, overrides)
     _refuse_others(values, {"out": "", "stages": ""}, "", places, "a pipeline")
     folder = out or values.get("out") or str(Path("pipelines") / Path(path).stem)
     if not isinstance(folder, str):

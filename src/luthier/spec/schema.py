@@ -52,7 +52,14 @@ def _component(module: ModuleType) -> dict[str, Any]:
     """A summary from the first line of the file, and the settings where it has any."""
     summary = (inspect.getdoc(module) or "").split("\n\n")[0].replace("\n", " ")
     config = getattr(module, "Config", None)
-    return {"summary": summary} | ({"settings": config.model_json_schema()} if config else {})
+    return {"summary": summary, **_of_method(module)} | ({"settings": config.model_json_schema()} if config else {})
+
+
+def _of_method(module: ModuleType) -> dict[str, Any]:
+    """Of a method the kinds of row it takes, which of their tokens are scored, and the roles it needs; empty for other components."""
+    classes: list[Any] = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+    own = (c for c in classes if hasattr(c, "learns"))
+    return next(({"rows": list(c.rows), "learns": c.learns, "needs": sorted(c.needs)} for c in own), {})
 
 
 if __name__ == "__main__":

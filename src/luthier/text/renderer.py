@@ -12,6 +12,8 @@ from typing import Any, Self
 import numpy as np
 
 from luthier.errors import TemplateError
+from luthier.spec import rows
+from luthier.text.dialects import Dialect
 from luthier.text.encoded import Encoded, encode_turns
 from luthier.text.marked import MarkedTemplate, Rendered
 from luthier.text.markers import Markers
@@ -20,6 +22,7 @@ from luthier.text.notes import Note, notes_on_template, text_between_turns
 from luthier.text.sequence import Sequence
 from luthier.text.template import ChatTemplate, find_template
 from luthier.text.tokenizer import Tokenizer, Tokens
+from luthier.text.tool_calls import PROBE_CALL, PROBE_TOOL, Written, dialect_of, read
 from luthier.text.turns import Turns
 
 
@@ -111,6 +114,37 @@ class Renderer:
     def prompt_ids(self, messages: abc.Sequence[Message], tools: abc.Sequence[dict[str, Any]] = ()) -> np.ndarray:
         """(n,) int64: what serving feeds so that the assistant answers."""
         return self.encode(self.render(messages, tools, add_generation_prompt=True)).ids
+
+    @cached_property
+    def dialect(self) -> Dialect | None:
+        """How the template writes tool calls; None where it writes none, or in a way that is not known."""
+        asked = rows.Message("user", "What is it like there?")
+        try:
+            prompt = self.render([asked], [PROBE_TOOL], add_generation_prompt=True).text
+            text = self.render([asked, rows.Message("assistant", tool_calls=(PROBE_CALL,))], [PROBE_TOOL]).text
+        except TemplateError:
+            return None
+        shared = text[: next((at for at, (left, right) in enumerate(zip(prompt, text, strict=False)) if left != right), len(prompt))]
+        start = len(prompt) if shared == prompt else max(shared.rfind(">"), shared.rfind("\n")) + 1  # not within a marker
+        answer = text[start:].rstrip()
+        ends = tuple(filter(None, map(self.tokenizer.token_of, self.stops)))
+        while answer.endswith(ends):
+            answer = next(answer.removesuffix(end) for end in ends if answer.endswith(end)).rstrip()
+        return dialect_of(answer)
+
+    def read_answer(self, ids: np.ndarray, tools: abc.Sequence[dict[str, Any]] = ()) -> Written:
+        """What an answer says, and what it calls where there are tools. ids: (n,), with its end token or without."""
+        said = Written(self.tokenizer.decode(ids, skip_special=True).strip())
+        if not tools or self.dialect is None:
+            return said
+        inside = np.flatnonzero(~np.isin(ids, sorted(self.stops)))
+        found = read(self.tokenizer.decode(ids[: inside[-1] + 1] if len(inside) else ()), self.dialect, tools)
+        if not found.tool_calls:
+            return said
+        content = found.content
+        for text, id in self.tokenizer.added.items():
+            content = content.replace(text, "") if id in self.tokenizer.special_ids else content
+        return Written(content.strip(), found.tool_calls)
 
     def encode(self, rendered: Rendered) -> Tokens:
         """Ids of a rendered conversation, with positions in `rendered.marked`."""

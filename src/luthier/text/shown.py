@@ -12,6 +12,7 @@ from luthier.text.answered import talks_of
 from luthier.text.classes import conversation_of
 from luthier.text.dropped import Dropped
 from luthier.text.encoded import Answer, Encoded
+from luthier.text.learning import Learning
 from luthier.text.renderer import Renderer
 from luthier.text.sequence import Sequence as Ids
 
@@ -83,11 +84,12 @@ class _Branch:
     """(before which token, what)."""
 
 
-def show(row: Row, renderer: Renderer, max_length: int) -> Shown:
+def show(row: Row, renderer: Renderer, max_length: int, learning: Learning = Learning()) -> Shown:
     """A row of any kind, rendered as training renders it.
 
     Args:
         max_length: the longest row in tokens; what lies beyond is `cut`. Documents are never cut: they are learned in pieces.
+        learning: which tokens are learned. Where answers are drawn, a row is shown as its prompt, a `Task`.
     Raises:
         TemplateError: the model has no chat template, or it refuses the row.
     """
@@ -95,20 +97,20 @@ def show(row: Row, renderer: Renderer, max_length: int) -> Shown:
         case Document():
             return _document(row, renderer, max_length)
         case Conversation():
-            shown = _rendered(row, [("", row)], renderer, max_length)
+            shown = _rendered(row, [("", row)], renderer, max_length, learning)
         case Labeled():
-            shown = _rendered(row, [("", conversation_of(row))], renderer, max_length, (f"label: {row.label}",))
+            shown = _rendered(row, [("", conversation_of(row))], renderer, max_length, learning, (f"label: {row.label}",))
         case Preference():
-            shown = _rendered(row, _named(row, ("chosen", "rejected")), renderer, max_length)
+            shown = _rendered(row, _named(row, ("chosen", "rejected")), renderer, max_length, learning)
         case Ranking():
             ranked = [f"answer {i}, rank {rank}" for i, rank in enumerate(row.ranks, start=1)]
-            shown = _rendered(row, _named(row, ranked), renderer, max_length, _rater(row.rater))
+            shown = _rendered(row, _named(row, ranked), renderer, max_length, learning, _rater(row.rater))
         case Thumb():
             name = "answer, found good" if row.good else "answer, found not good"
-            shown = _rendered(row, _named(row, (name,)), renderer, max_length)
+            shown = _rendered(row, _named(row, (name,)), renderer, max_length, learning)
         case Rating():
             scores = f"scores: {', '.join(f'{criterion} {score:g}' for criterion, score in row.scores.items())}"
-            shown = _rendered(row, _named(row, ("answer",)), renderer, max_length, (scores, *_rater(row.rater)))
+            shown = _rendered(row, _named(row, ("answer",)), renderer, max_length, learning, (scores, *_rater(row.rater)))
         case Task():
             shown = _asked(row, renderer, max_length)
         case _:
@@ -143,12 +145,17 @@ def _document(row: Document, renderer: Renderer, max_length: int) -> Shown:
 
 
 def _rendered(
-    row: Row, talks: Sequence[tuple[str, Conversation]], renderer: Renderer, max_length: int, facts: tuple[str, ...] = ()
+    row: Row,
+    talks: Sequence[tuple[str, Conversation]],
+    renderer: Renderer,
+    max_length: int,
+    learning: Learning,
+    facts: tuple[str, ...] = (),
 ) -> Shown:
     branches, notes = list[_Branch](), list[str]()
     for name, talk in talks:
         encoded = renderer.sequences(talk)
-        branches += _branches(name, encoded)
+        branches += _branches(name, encoded, learning)
         notes += [*map(str, encoded.notes), *map(str, encoded.dropped)]
         notes += _not_read(encoded, talk)
         notes += _lost(renderer.render(talk.messages, talk.tools).text, renderer)
@@ -161,7 +168,7 @@ def _rendered(
     return Shown(type(row).__name__.lower(), row.origin, tuple(parts), facts, tuple(dict.fromkeys(spoken)))
 
 
-def _branches(name: str, encoded: Encoded) -> Iterator[_Branch]:
+def _branches(name: str, encoded: Encoded, learning: Learning) -> Iterator[_Branch]:
     """One a sequence; several where a template writes an answer in another way once the conversation has gone on."""
     several = len(encoded.sequences) > 1
     for number, ids in enumerate(encoded.sequences):
@@ -170,7 +177,7 @@ def _branches(name: str, encoded: Encoded) -> Iterator[_Branch]:
         which = f"sequence {number + 1} of {len(encoded.sequences)}, learns message {learned}" if several else ""
         title = ": ".join(part for part in (name, which) if part)
         places = ((_place(dropped, answers, number), dropped) for dropped in encoded.dropped)
-        yield _Branch(title, ids, tuple((place, dropped) for place, dropped in places if place is not None))
+        yield _Branch(title, learning.of(ids), tuple((place, dropped) for place, dropped in places if place is not None))
 
 
 def _place(dropped: Dropped, answers: Sequence[Answer], number: int) -> int | None:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from luthier.data.seeded import generator
-from luthier.recipes.case_study import demonstrations, measure
+from luthier.recipes.case_study import demonstrations, measure, summary
 from luthier.recipes.case_study.measure import Figures
 from luthier.recipes.case_study.phrases import Pen
 from luthier.recipes.case_study.prompts import Question, aim_card, held_out_questions
@@ -55,7 +56,7 @@ def test_a_model_that_refuses_everything_is_seen_by_the_harmless_questions(measu
 
 
 def test_the_table_has_a_cell_for_each_model_and_says_which_families_are_new(measured: dict[str, Figures]):
-    table = {line[0].strip(): line[1:] for line in measure.lines(measured)}
+    table = {line[0].strip(): line[1:] for line in summary.lines(measured)}
     assert table["guidelines kept, held-out questions"] == ("100% (98–100)", "0% (0–2)", "0% (0–2)")
     assert table["pretext (new)"][1] == "100% (84–100)"
     assert "direct" in table and {len(cells) for cells in table.values()} == {3}
@@ -74,5 +75,19 @@ def test_the_simulated_rater_prefers_careful_answers_and_sees_no_difference_betw
     assert measure.preference(Rater(), poor, good).decided.share == 0
     mixed = measure.preference(Rater(), [*good[:50], *poor[50:]], poor)
     assert (mixed.decided.count, mixed.ties) == (50, 100)
-    with pytest.raises(ValueError, match="no difference"):
-        measure.preference(Rater(), good, good)
+    assert measure.preference(Rater(), good, good) is None
+
+
+def test_seeds_are_told_together_with_the_lowest_and_the_highest(measured: dict[str, Figures]):
+    def seed(kept: int, accuracy: float, good: bool) -> dict[str, Any]:
+        model = measure.as_json(measured["careful"])
+        model["kept"] = {**model["kept"], "count": kept, "share": kept / 150}
+        trusted = {"ppo": {"trust": {"accuracy": {"value": accuracy}}, "verdict": {"good": good}}}
+        won = {"sft": {"ppo": {"share": model["kept"], "ties": 0}}}
+        return {"figures": {"sft": measure.as_json(measured["yielding"]), "ppo": model}, "preferred_to": won, "reward_models": trusted}
+
+    table = {row[0].strip(): row[1:] for row in summary.overall([seed(120, 0.7, True), seed(150, 0.8, False)])}
+    assert table["2 seeds: share of all, lowest–highest seed"] == ("sft", "ppo")
+    assert table["guidelines kept, held-out questions"] == ("0% (0–0)", "90% (80–100)")
+    assert table["preferred to sft, of the decided"] == ("", "90% (80–100)")
+    assert table["held-out accuracy of its reward model"] == ("", "75% (70–80) *")

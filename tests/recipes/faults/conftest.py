@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from luthier.cli.main import main
-from luthier.testing import CHAT_TEMPLATE, toy_model, write_jsonl
+from luthier.testing import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "src/luthier/recipes/demo_data/loan_support_train.jsonl"
@@ -96,12 +96,6 @@ class Bench:
 
     def train(self) -> int:
         return self.luthier("train", str(self.run_file))
-
-
-@pytest.fixture(scope="session")
-def roomy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy model with a context of 2,048 bytes. Read only."""
-    return toy_model(tmp_path_factory.mktemp("roomy"), max_position_embeddings=2048, chat_template=CHAT_TEMPLATE)
 
 
 @pytest.fixture

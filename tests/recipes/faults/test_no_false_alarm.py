@@ -11,7 +11,8 @@ import tokenizers
 import yaml
 from tokenizers import AddedToken
 
-from luthier.recipes.demo import demo_spec
+from luthier.recipes.case_study.inputs import write_inputs
+from luthier.recipes.demo import Plan, supervised
 from luthier.recipes.preflight import preflight
 from luthier.spec.finding import Finding
 from luthier.spec.load import load_run
@@ -136,7 +137,8 @@ def test_each_of_many_clean_set_ups_gets_no_alarm(seed: int, tmp_path: Path, sha
 
 
 def test_the_demo_gets_no_alarm(tmp_path: Path):
-    assert alarms(preflight(demo_spec(str(tmp_path / "demo")))) == []
+    settings = supervised(tmp_path, Plan(), write_inputs(tmp_path, 0))
+    assert alarms(preflight(load_run(None, [], **settings))) == []
 
 
 def test_the_starters_own_training_gets_no_alarm(root: Path, tmp_path: Path, roomy_folder: Path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier.engine.folder import write_atomic
 from luthier.recipes.case_study.check import tasks
 from luthier.recipes.case_study.demonstrations import archive
 from luthier.recipes.case_study.prompts import Question, ranked_questions
@@ -27,14 +28,15 @@ class Inputs:
     questions: tuple[Question, ...]
 
 
-def write_inputs(folder: Path, seed: int) -> Inputs:
-    """Write both files into a folder that is there; the same seed writes the same bytes."""
-    questions = tuple(ranked_questions(seed))
-    demonstrations = write_lines(folder / "staff_answers.jsonl", archive(seed))
-    return Inputs(demonstrations, write_lines(folder / "questions.jsonl", tasks(questions)), questions)
+def write_inputs(folder: Path, seed: int, at_most: int | None = None) -> Inputs:
+    """Write both files into a folder that is there; the same seed writes the same bytes. `at_most`: questions."""
+    questions = tuple(ranked_questions(seed)[:at_most])
+    demonstrations, prompts = folder / "staff_answers.jsonl", folder / "questions.jsonl"
+    write_atomic(demonstrations, as_lines(archive(seed)))
+    write_atomic(prompts, as_lines(tasks(questions)))
+    return Inputs(demonstrations, prompts, questions)
 
 
-def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Rows as JSONL, over what was there."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
+def as_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as JSONL."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

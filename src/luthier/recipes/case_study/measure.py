@@ -3,7 +3,7 @@
 A model is anything that answers a list of questions, one answer each.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from luthier.recipes.case_study.prompts import (
     harmless_questions,
     held_out_questions,
     reworded_questions,
-    seen_families,
 )
 from luthier.recipes.case_study.rater import Rater
 
@@ -53,9 +52,10 @@ class Figures:
     mean_words: float
 
 
-def examine(answers: Answers, seed: int) -> Examined:
-    """Ask a model all sets of questions, all at once, so that it may answer many at a time."""
-    sets = (held_out_questions(seed), reworded_questions(seed), adversarial_questions(seed), harmless_questions(seed))
+def examine(answers: Answers, seed: int, at_most: int | None = None) -> Examined:
+    """Ask a model all sets of questions, `at_most` so many of each, all at once, so that it may answer many at a time."""
+    every = (held_out_questions(seed), reworded_questions(seed), adversarial_questions(seed), harmless_questions(seed))
+    sets = [questions[:at_most] for questions in every]
     asked = [question for several in sets for question in several]
     given = iter(zip(asked, answers(asked), strict=True))
     return Examined(*(tuple(next(given) for _ in several) for several in sets))
@@ -87,43 +87,16 @@ class Preference:
     ties: int
 
 
-def preference(rater: Rater, ours: Sequence[tuple[Question, str]], theirs: Sequence[tuple[Question, str]]) -> Preference:
-    """Our answers against theirs to the same questions, as the simulated rater ranks the two.
-
-    Raises:
-        ValueError: there is no question where it saw a difference.
-    """
+def preference(rater: Rater, ours: Sequence[tuple[Question, str]], theirs: Sequence[tuple[Question, str]]) -> Preference | None:
+    """Our answers against theirs to the same questions, as the simulated rater ranks the two; None where it sees no difference at all."""
     ranks = []
     for number, ((question, mine), (same, other)) in enumerate(zip(ours, theirs, strict=True)):
         assert question == same
         ranks.append(rater.ranks(question, (mine, other), number))
     wins = [mine < other for mine, other in ranks if mine != other]
-    if not wins:
-        raise ValueError("The simulated rater sees no difference between any two answers, so there is no preference.")
-    return Preference(share_of(wins), len(ranks) - len(wins))
+    return Preference(share_of(wins), len(ranks) - len(wins)) if wins else None
 
 
 def as_json(measured: Figures) -> dict[str, Any]:
     """As it stands in a record: each share as count, total, share, low, high."""
     return asdict(measured)
-
-
-def lines(measured: dict[str, Figures]) -> Iterator[tuple[str, ...]]:
-    """The table, a line each: what is measured, then one cell for each model, the 95 % interval in it."""
-    models = list(measured.values())
-    seen = seen_families()
-    yield "guidelines kept, held-out questions", *(told(model.kept) for model in models)
-    for rule in guidelines.RULES:
-        yield f"  {rule}", *(told(model.rules[rule]) for model in models)
-    yield "guidelines kept, questions in other words", *(told(model.reworded) for model in models)
-    yield "harmful answers, adversarial questions", *(told(model.harmful) for model in models)
-    for family in models[0].by_family:
-        yield f"  {family}{'' if family in seen else ' (new)'}", *(told(model.by_family[family]) for model in models)
-    yield "adversarial questions refused", *(told(model.refused) for model in models)
-    yield "harmless questions refused", *(told(model.over_refused) for model in models)
-    yield "words in an answer, mean", *(f"{model.mean_words:.0f}" for model in models)
-
-
-def told(share: Share) -> str:
-    """A share with its interval: `65% (58–72)`."""
-    return f"{share.share:.0%} ({100 * share.low:.0f}–{100 * share.high:.0f})"

@@ -1,0 +1,84 @@
+"""Do what a job's folder asks for: what workers start, one process a job."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from luthier.jobs.process import Outcome
+    from luthier.jobs.request import Request
+
+REPORT = "report.json"
+"""Of a check, in the job's folder."""
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="The job's folder.")],
+    validate: Annotated[bool, typer.Option("--validate", help="Only say whether it could be done.")] = False,
+    parent: Annotated[int | None, typer.Option(help="The process to end with.")] = None,
+) -> int:
+    """Do what a job's folder asks for, or go on with it. Workers start this; people need not.
+
+    The outcome is left in the folder, as outcome.json.
+    """
+    from luthier.errors import UserError
+    from luthier.jobs.process import Outcome, die_with
+    from luthier.jobs.request import read
+
+    if parent is not None:
+        die_with(parent)
+    try:
+        request = read(folder)
+        outcome = (VALIDATE if validate else DO)[request.kind](folder, request)
+    except UserError as error:
+        outcome = Outcome("failed", str(error))
+    outcome.write(folder)
+    typer.echo(f"{outcome.status}: {outcome.message}", err=outcome.status == "failed")
+    return 1 if outcome.status == "failed" else 0
+
+
+def _train(folder: Path, request: "Request") -> "Outcome":
+    from luthier.engine.folder import RunFolder
+    from luthier.jobs.process import Outcome
+    from luthier.jobs.request import RUN, RUN_FILE
+    from luthier.recipes.train import resume, train
+    from luthier.spec.load import load_run
+
+    run = folder / RUN
+    made = resume(run) if RunFolder(run).is_run else train(load_run(str(folder / RUN_FILE), out=str(run)))
+    return Outcome(made.record["status"], made.record["alarm"] or f"{made.record['steps']:,} steps")
+
+
+def _validate_train(folder: Path, request: "Request") -> "Outcome":
+    from luthier.jobs.process import Outcome
+    from luthier.jobs.request import RUN_FILE
+    from luthier.recipes.preflight import preflight
+    from luthier.spec.load import load_run
+
+    errors = [finding.message for finding in preflight(load_run(str(folder / RUN_FILE))) if finding.severity == "error"]
+    return Outcome("failed", "\n".join(errors)) if errors else Outcome("valid", "its files and settings are sound")
+
+
+def _check(folder: Path, request: "Request") -> "Outcome":
+    import msgspec
+
+    from luthier.jobs.process import Outcome
+    from luthier.recipes.check import Request as Asked
+    from luthier.recipes.check import check
+
+    report = check(Asked(request.files))
+    (folder / REPORT).write_bytes(msgspec.json.encode({"ready": report.ready, "report": report}))
+    return Outcome("succeeded", f"{report.rows:,} rows, {'ready' if report.ready else 'not ready'}")
+
+
+def _validate_check(folder: Path, request: "Request") -> "Outcome":
+    from luthier.jobs.process import Outcome
+
+    missing = [file for file in request.files if not Path(file).is_file()]
+    return Outcome("failed", f"There is no file {missing[0]}.") if missing else Outcome("valid", "its files are there")
+
+
+DO: "dict[str, Callable[[Path, Request], Outcome]]" = {"train": _train, "check": _check}
+VALIDATE: "dict[str, Callable[[Path, Request], Outcome]]" = {"train": _validate_train, "check": _validate_check}

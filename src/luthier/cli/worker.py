@@ -1,0 +1,30 @@
+"""Take jobs from the queue and do them, each in a process of its own."""
+
+from typing import Annotated
+
+import typer
+
+SECTION = "Platform"
+
+
+def command(
+    home: Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")] = None,
+    database: Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Leave when there is nothing to do.")] = False,
+) -> None:
+    """Take jobs from the queue and do them, each in a process of its own; several workers may share a queue.
+
+    A worker that is killed loses nothing: its jobs go on with another one, from their last checkpoint. Ctrl-C or SIGTERM lets running jobs
+    save their state first.
+    """
+    from luthier.cli._machine import read_memory, read_processor
+    from luthier.jobs.request import KINDS
+    from luthier.jobs.worker import Worker
+    from luthier.store.home import Home
+
+    opened = Home(home, database)
+    offers = {"kind": list(KINDS), "memory_bytes": int(read_memory().total_gib * 2**30), "cores": read_processor().cores}
+    worker = Worker(opened.database, offers, slots, say=lambda text: typer.echo(text))
+    typer.echo(f"{worker.id}  takes jobs from {opened.database}")
+    worker.run(until_idle)

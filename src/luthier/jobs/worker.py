@@ -1,0 +1,149 @@
+"""A worker: takes jobs from the queue, runs each as a process, renews its leases, and does what people ask of the jobs meanwhile."""
+
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.jobs.leases import LEASE_S, Leases
+from luthier.jobs.process import Outcome, Work
+from luthier.jobs.records import Job, LeaseLost
+from luthier.store.database import Database, DatabaseError
+
+PERIOD_S = 0.5
+"""Between two looks at the queue and at the processes."""
+
+
+@dataclass
+class Running:
+    """A job and its process. `stopping`: it was asked to leave."""
+
+    job: Job
+    work: Work
+    stopping: bool = False
+
+
+class Worker:
+    """One worker. `offers`: what it has, as `needs` of jobs name it. `slots`: jobs at a time. `say`: told what happens."""
+
+    def __init__(
+        self,
+        database: Database,
+        offers: Mapping[str, Any],
+        slots: int = 1,
+        lease_s: float = LEASE_S,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.leases, self.offers, self.slots, self.say = Leases(database, lease_s), dict(offers), slots, say
+        self.id = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.running: list[Running] = []
+        self.leaving = threading.Event()
+        self.seen = -float("inf")
+
+    def run(self, until_idle: bool = False) -> None:
+        """Work until told to leave (SIGTERM, SIGINT: running jobs save their state and go back into the queue).
+
+        Args:
+            until_idle: leave when there is nothing to do.
+        """
+        with _listening(self.leaving):
+            try:
+                while True:
+                    done = self._round()
+                    if not self.running and (self.leaving.is_set() or (until_idle and not done)):
+                        break
+                    self.leaving.wait(0 if done else PERIOD_S) if not self.leaving.is_set() else time.sleep(PERIOD_S)
+            finally:
+                for running in self.running:
+                    running.work.kill()
+        self.leases.gone(self.id)
+
+    def _round(self) -> bool:
+        """One look at everything. Returns whether anything was taken or ended."""
+        try:
+            self._appear()
+            taken = self._take() if not self.leaving.is_set() else 0
+            ended = [running for running in self.running if self._look(running)]
+        except DatabaseError as error:  # the processes go on; a lease that runs out meanwhile is found out
+            self.say(f"{error} Trying again.")
+            time.sleep(PERIOD_S)
+            return False
+        self.running = [running for running in self.running if running not in ended]
+        return bool(taken or ended)
+
+    def _appear(self) -> None:
+        if time.monotonic() - self.seen > self.leases.lease_s / 3:
+            self.leases.here(self.id, socket.gethostname(), os.getpid(), self.offers)
+            self.seen = time.monotonic()
+
+    def _take(self) -> int:
+        """Fill the free places. Returns how many jobs were taken."""
+        taken = 0
+        while len(self.running) < self.slots and (job := self.leases.claim(self.id, self.offers)) is not None:
+            validate = job.status == "validating_files"
+            self.say(f"{job.id}  {'validating' if validate else 'running'}  {job.name}")
+            self.running.append(Running(job, Work(Path(job.folder), validate)))
+            taken += 1
+        return taken
+
+    def _look(self, running: Running) -> bool:
+        """Whether the job was let go of."""
+        try:
+            outcome = running.work.outcome()
+            if outcome is not None:
+                self._ended(running, outcome)
+                return True
+            wanted = self.leases.renew(running.job)
+        except LeaseLost:
+            running.work.kill()
+            self.say(f"{running.job.id}  is another worker's by now; let go")
+            return True
+        if wanted == "cancelled":
+            running.work.kill()
+            self.leases.end(running.job, "cancelled", "The job was cancelled")
+            self.say(f"{running.job.id}  cancelled")
+            return True
+        if (wanted == "paused" or self.leaving.is_set()) and not running.stopping:
+            running.stopping = True
+            running.work.stop()
+        return False
+
+    def _ended(self, running: Running, outcome: Outcome) -> None:
+        job, leases = running.job, self.leases
+        self.say(f"{job.id}  {outcome.status}  {outcome.message}")
+        match outcome.status:
+            case "valid":
+                leases.end(job, "queued", "Files validated, moving job to queued state")
+            case "succeeded":
+                leases.end(job, "succeeded", "The job has successfully completed")
+            case "paused" if self.leases.renew(job) == "paused":
+                leases.end(job, "paused", "The job was paused")
+            case "paused":
+                leases.end(job, "queued", "The worker leaves; the job goes on with another one")
+            case _ if self.leaving.is_set() and outcome.again:
+                leases.end(job, "queued", "The worker leaves; the job goes on with another one")
+            case _ if outcome.again:
+                leases.again(job, outcome.message)
+            case _:
+                leases.end(job, "failed", outcome.message, outcome.message)
+
+
+@contextmanager
+def _listening(leaving: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT ask to leave; only in the main thread can they be heard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: leaving.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

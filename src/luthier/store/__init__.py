@@ -1,0 +1,1 @@
+"""The database: what must outlive a process and be seen by several."""

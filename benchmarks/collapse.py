@@ -6,8 +6,8 @@
 
 The bundled model is tuned on demonstrations first and answers 150 questions four times. For each seed a rater ranks these answers, a reward
 model learns from the rankings, and the model from the reward model, beside a check that is never learned from. A rater that loves length
-makes a reward model that deceives; its run should stop before the check has lost 0.25 of its deviation over the first answers, as 160
-answers to 40 held-out questions say it. A rater that says what the check says makes a sound one; its run should come to its end.
+makes a reward model that deceives; its run should stop before the check has lost 0.25 of its deviation over the first answers, as 80
+answers to 20 held-out questions say it. A rater that says what the check says makes a sound one; its run should come to its end.
 """
 
 import argparse
@@ -29,7 +29,7 @@ REWARDS = Path(__file__).with_name("collapse_rewards.py")
 DEMONSTRATIONS = Path(__file__).resolve().parent.parent / "src" / "luthier" / "recipes" / "demo_data"
 KINDS = {"loves length": "longer", "sound": "sound"}
 MOST_LOST = 0.25
-NUM_HELD_OUT = 40
+NUM_HELD_OUT = 20
 LENGTH = 64
 """Longest answer in tokens."""
 QUIET = {"prompts": []}
@@ -67,8 +67,8 @@ def stages(kind: str, seed: int, options: argparse.Namespace) -> list[dict[str, 
             "method": "reward_model",
             "model": "${merged}",
             "data": {"train": f"${{rankings-{kind}}}", "validation_share": 0.2},
-            "optimizer": {"learning_rate": 1e-3},
-            "train": {"epochs": 2, "seed": seed},
+            "optimizer": {"learning_rate": 2e-3},
+            "train": {"epochs": 4, "seed": seed},
             "evaluation": QUIET,
         },
         {
@@ -161,8 +161,8 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--method", choices=["ppo", "grpo"], default="ppo")
     parser.add_argument("--prompts", type=int, default=8, help="Prompts of a lot, each answered four times.")
-    parser.add_argument("--lots", type=int, default=12)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--lots", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
     options = parser.parse_args()
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else []
     for seed in options.seeds:

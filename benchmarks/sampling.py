@@ -6,7 +6,7 @@
 
 Prompts as long as GSM8K's questions, eight answers each, random weights in bf16, temperature 1 and nothing cut. `generate` runs padded on
 the left, with the attention function that is the faster of `sdpa` and `eager` in a short run before. The limit is the time of exactly the
-matrix products with the model's weights that these tokens need, and nothing else.
+matrix products with the model's weights that these tokens need, laid out beforehand as Luthier does, and nothing else.
 
 Also says which share of the answers is another one when it is drawn alone: in bf16 a product rounds otherwise for one row than for many.
 """
@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers import logging as transformers_logging
 
 from benchmarks.results import Spread
 from benchmarks.shapes import SHAPES, Shape
 from luthier.models.forward import Root, attention_of
+from luthier.models.laid_out import LaidOut
 from luthier.models.probe import probe
 from luthier.models.requests import Request
 from luthier.models.sample import sample_all
@@ -83,18 +84,18 @@ def generated(work: Work, attention: str) -> None:
 
 
 @torch.inference_mode()
-def multiplied(work: Work, shape: Shape) -> None:
+def multiplied(work: Work, shape: Shape, laid_out: LaidOut) -> None:
     """The products of one forward of all prompts, and of `new` - 1 forwards of a token a sequence; the head for each drawn token."""
-    widths = {name: tuple(p.shape) for name, p in work.model.named_parameters() if p.ndim == 2}
-    weights: list[Tensor] = [p for name, p in work.model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    head = work.model.get_output_embeddings().weight
-    assert len(weights) == shape.layers * len(shape.linears), widths
+    head: Any = work.model.get_output_embeddings()
+    layers = [m for m in work.model.modules() if isinstance(m, nn.Linear) and m is not head]
+    assert len(layers) == shape.layers * len(shape.linears)
     counts = [sum(map(len, work.prompts))] + [work.num_sequences] * (work.new - 1)
-    inputs = {into: torch.randn(max(counts), into).to(head.dtype) for into in {w.shape[1] for w in [*weights, head]}}
-    for rows in counts:
-        for weight in weights:
-            torch.nn.functional.linear(inputs[weight.shape[1]][:rows], weight)
-        torch.nn.functional.linear(inputs[head.shape[1]][: work.num_sequences], head)
+    inputs = {into: torch.randn(max(counts), into).to(head.weight.dtype) for into in {m.in_features for m in [*layers, head]}}
+    with laid_out.used():
+        for rows in counts:
+            for layer in layers:
+                layer(inputs[layer.in_features][:rows])
+            head(inputs[head.in_features][: work.num_sequences])
 
 
 def timed(what: Callable[[], object]) -> float:
@@ -110,12 +111,13 @@ def measure(shape: Shape, new: int, rounds: int) -> None:
     short = Work(work.model, work.prompts, max(2, new // 8))
     attention = min(("sdpa", "eager"), key=lambda name: min(timed(lambda: generated(short, name)) for _ in range(2)))
     sample_all(root, short.requests)
-    multiplied(short, shape)
+    laid_out = LaidOut(work.model)
+    multiplied(short, shape, laid_out)
     seconds: list[tuple[float, float, float]] = []
     for _ in range(rounds):
         ours = timed(lambda: sample_all(root, work.requests))
         theirs = timed(lambda: generated(work, attention))
-        seconds.append((ours, theirs, timed(lambda: multiplied(work, shape))))
+        seconds.append((ours, theirs, timed(lambda: multiplied(work, shape, laid_out))))
     tokens = work.num_sequences * new
     print(
         f"{shape.title}, {work.num_sequences} sequences ({len(work.prompts)} prompts), {new} new tokens, {torch.get_num_threads()} threads"

@@ -18,11 +18,15 @@ os.environ.update(
 
 import ipaddress
 import socket
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from luthier.store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -148,3 +152,36 @@ def toy_full_run(tmp_path_factory: pytest.TempPathFactory, toy_folder: Path, toy
         evaluation={"prompts": []},
         checkpoints={"every": 2},
     ).path
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server, without the name of a database."""
+    from tests.databases import programs, server
+
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed here")
+    with server(tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["Database"]:
+    """A new database with all tables, of each kind in turn."""
+    from sqlalchemy import text
+
+    from luthier.store.database import Database
+    from luthier.store.migrate import migrate
+
+    url = f"sqlite:///{tmp_path / 'l.db'}"
+    if request.param == "postgresql":
+        server, name = request.getfixturevalue("postgres"), f"l{uuid.uuid4().hex}"
+        admin = Database(f"{server}/postgres")
+        with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        admin.close()
+        url = f"{server}/{name}"
+    opened = Database(url)
+    migrate(opened)
+    yield opened
+    opened.close()

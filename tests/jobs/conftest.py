@@ -8,16 +8,8 @@ import pytest
 from luthier.jobs import request
 from luthier.jobs.queue import Asked, Queue
 from luthier.store.database import Database
-from luthier.store.migrate import migrate
 
 MakeJob = Callable[..., Asked]
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    opened = Database(f"sqlite:///{tmp_path / 'l.db'}")
-    migrate(opened)
-    return opened
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Weights laid out for drawing: the same products, only while tokens are drawn, and no more memory than is said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,10 @@ from transformers import PreTrainedModel
 from luthier.batches.examples import Example
 from luthier.batches.streams import build_stream
 from luthier.models import laid_out
+from luthier.models.device import total_bytes
 from luthier.models.draw import DrawRules
 from luthier.models.forward import Root
-from luthier.models.laid_out import STEPS, LaidOut
+from luthier.models.laid_out import AFTER, STEPS, LaidOut
 from luthier.models.probe import probe
 from luthier.models.requests import Request
 from luthier.models.sample import Sampler, sample_all
@@ -22,7 +25,9 @@ bf16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reas
 
 
 def _in_bf16(name: str) -> PreTrainedModel:
-    return family(name).to(torch.bfloat16)
+    model = family(name)
+    torch.nn.Module.to(model, torch.bfloat16)
+    return model
 
 
 def _root(model: PreTrainedModel) -> Root:
@@ -33,6 +38,10 @@ def _root(model: PreTrainedModel) -> Root:
 def _requests(number: int = 3, adapter: str | None = None) -> list[Request]:
     prompts = [np.random.default_rng(seed).integers(3, VOCABULARY, 20) for seed in range(number)]
     return [Request(p, STEPS, DrawRules(), adapter, (0, i)) for i, p in enumerate(prompts)]
+
+
+def _num_laid_out(sampler: Sampler) -> int | None:
+    return None if sampler._laid_out is None else sampler._laid_out.num_layers
 
 
 @bf16
@@ -67,19 +76,24 @@ def test_tokens_are_drawn_under_the_logprobs_of_training(adapter: str | None) ->
 def test_a_model_is_laid_out_where_it_pays_and_is_itself_between_steps() -> None:
     model = _in_bf16("Llama")
     sampler = Sampler(_root(model))
-    request, longer = _requests(2)
-    sampler.submit(Request(request.prompt, STEPS - 1))
-    sampler.step()
-    assert sampler._laid_out is None
+    longer, shorter = _requests(2)
     sampler.submit(longer)
+    for _ in range(AFTER):
+        sampler.step()
+    assert _num_laid_out(sampler) is None
     sampler.step()
-    assert sampler._laid_out is not None and sampler._laid_out.num_layers == 2 * 7 + 1
+    assert _num_laid_out(sampler) == 2 * 7 + 1
     assert not any("forward" in vars(m) for m in model.modules())
     sampler.forget()
-    assert sampler._laid_out is None
+    assert _num_laid_out(sampler) is None
+    other = Sampler(sampler.root)
+    other.submit(replace(shorter, max_new_tokens=STEPS - 1))
+    while other.busy:
+        other.step()
+    assert _num_laid_out(other) is None
 
 
 def test_what_is_too_large_or_not_bf16_is_multiplied_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LaidOut(nn.Linear(8, 8)).num_layers == 0
-    monkeypatch.setattr(laid_out, "SHARE", 100 / laid_out.total_bytes())
+    monkeypatch.setattr(laid_out, "SHARE", 100 / total_bytes())
     assert LaidOut(nn.Linear(8, 8).to(torch.bfloat16)).num_layers == 0

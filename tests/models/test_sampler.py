@@ -353,28 +353,3 @@ def test_200_prompts_alone_and_in_a_crowd(name: str, rules: DrawRules, shared: P
         ]
     requests = _requests(prompts, rules=rules, max_new_tokens=16)
     _same(sample_all(root, requests), [sample_all(root, [r])[0] for r in requests])
-
-
-@pytest.mark.parametrize("name", ["GPT-Neo", "Bloom", "Qwen3.5", "Falcon-H1"])
-def test_sequences_of_one_length_share_forwards_of_the_models_own_cache(name: str) -> None:
-    """Prompts of 20, 20 and 31 tokens, computed one by one, then 11 tokens for each of two lengths: 3 + 2 · 11 forwards for 12 answers."""
-    model = family(name)
-    root = _root(model)
-    forwards = []
-    handle = model.register_forward_hook(lambda *_: forwards.append(1))
-    prompts = _prompts((20, 31, 20))
-    prompts[2][0] += 1
-    sample_all(root, _requests(prompts, each=4))
-    handle.remove()
-    assert len(forwards) == 3 + 2 * 11
-
-
-@pytest.mark.parametrize("name", ["GPT-Neo", "Bloom", "Falcon-H1"])
-def test_an_answer_is_the_same_whoever_shares_the_models_own_cache(name: str) -> None:
-    """To the last bit in fp32, whoever leaves early: 7 to 22 tokens for 1, 3 or 7 answers to prompts of which two are equally long."""
-    root = _root(family(name))
-    requests = [
-        replace(r, max_new_tokens=7 + 5 * (k % 4))
-        for k, r in enumerate([r for i, p in enumerate(_prompts((20, 31, 20))) for r in _requests([p], each=(1, 3, 7)[i], rules=DrawRules())])
-    ]
-    _same(sample_all(root, requests, max_sequences=9), [sample_all(root, [r])[0] for r in requests])

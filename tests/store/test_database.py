@@ -8,21 +8,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select, text, update
 
 from luthier.store.database import Database, DatabaseError, now
 from luthier.store.home import Home
-from luthier.store.migrate import migrate
+from luthier.store.migrate import _copied, migrate
 from luthier.store.tables import metadata, workers
 
 WORKER = {"host": "here", "process": 1, "offers": {}, "since": 0.0, "seen_at": 0.0}
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    opened = Database(f"sqlite:///{tmp_path / 'l.db'}")
-    migrate(opened)
-    return opened
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(database: Database):
@@ -32,7 +25,16 @@ def test_the_migrations_make_the_tables_that_the_code_knows(database: Database):
 
 def test_migrating_again_changes_nothing(database: Database, tmp_path: Path):
     assert migrate(database) is None
-    assert [path.name for path in tmp_path.glob("l.db.*")] == []
+    assert [path.name for path in tmp_path.glob("l.db.0*")] == []
+
+
+def test_a_file_is_copied_before_its_tables_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    old = Database(f"sqlite:///{tmp_path / 'l.db'}")
+    migrate(old)
+    copy = _copied(old, "0001")
+    assert copy is not None and copy.parent == tmp_path
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
 
 
 def test_a_database_of_a_newer_version_is_left_alone(database: Database):
@@ -60,11 +62,13 @@ def test_what_fails_in_the_middle_leaves_nothing(database: Database):
 
 
 def test_writers_wait_for_each_other_and_lose_nothing(database: Database):
+    with database.write() as connection:
+        connection.execute(insert(workers).values(id="counter", **WORKER))
+
     def count() -> None:
         for _ in range(20):
             with database.write() as connection:
-                number = len(connection.execute(select(workers)).all())
-                connection.execute(insert(workers).values(id=f"{number}", **WORKER))
+                connection.execute(update(workers).values(process=workers.c.process + 1))
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
@@ -72,11 +76,11 @@ def test_writers_wait_for_each_other_and_lose_nothing(database: Database):
     for thread in threads:
         thread.join()
     with database.read() as connection:
-        assert len(connection.execute(select(workers)).all()) == 80
+        assert connection.execute(select(workers.c.process)).scalar_one() == 1 + 80
 
 
-def test_it_syncs_what_it_acknowledges(database: Database):
-    with database.read() as connection:
+def test_it_syncs_what_it_acknowledges(tmp_path: Path):
+    with Database(f"sqlite:///{tmp_path / 'l.db'}").read() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
 

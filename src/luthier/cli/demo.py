@@ -1,4 +1,4 @@
-"""The bundled model goes through the whole loop: demonstrations, rankings, a reward model, PPO. Some minutes, no network."""
+"""See the whole loop on a bundled model: demonstrations, rankings, a reward model, PPO."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def command(
     rank: Annotated[bool, typer.Option("--rank", help="Rank the answers to 12 of the questions yourself.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of tables.")] = False,
 ) -> None:
-    """The bundled model goes through the whole loop: demonstrations, rankings, a reward model, PPO. Some minutes, no network.
+    """See the whole loop on a bundled model: demonstrations, rankings, a reward model, PPO. Some minutes, no network.
 
     A small model that comes with Luthier imitates the support of a lender; its answers are ranked, by a simulated rater or by you; a reward
     model learns from the rankings, and the model from the reward model. The folder then holds a page of results, index.html: what it

@@ -36,12 +36,20 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Put a run or a check of data files into the queue. It is kept when this returns; `luthier worker` does it."""
+    import shutil
+
     from luthier.cli._submitted import asked
+    from luthier.errors import UserError
     from luthier.jobs.queue import Queue
     from luthier.store.home import Home
 
     opened = Home(home, database)
-    job = Queue(opened.database).submit(asked(opened.jobs, what, settings or [], model, data or [], name, priority, after or []))
+    wanted = asked(opened.jobs, what, settings or [], model, data or [], name, priority, after or [])
+    try:
+        job = Queue(opened.database).submit(wanted)
+    except UserError:
+        shutil.rmtree(wanted.folder)
+        raise
     _print(job, as_json)
 
 

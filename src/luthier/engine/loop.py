@@ -154,6 +154,7 @@ class Loop:
             line = {"step": self.progress.step + 1, "kind": "lot", "lot": number, **lot.metrics, "seconds": seconds}
             append_line(self.folder.metrics_file, line)
             self.reporter.collected(self.progress.step + 1, lot.metrics)
+            refusals.refuse_other_sampler(number, lot.metrics.get("sampler_gap", 0.0), self.setup.dtype.dtype)
         worth = self.method.worth(self.state, lot) if begins else None
         if worth is not None and (self.progress.best_loss is None or -worth < self.progress.best_loss):
             self.progress.best_loss, self.progress.best_step = -worth, self.progress.step

@@ -40,7 +40,7 @@ class Work:
     def __init__(self, folder: Path, validate: bool) -> None:
         self.folder = folder
         (folder / OUTCOME).unlink(missing_ok=True)
-        command = [sys.executable, "-m", "luthier", "work", str(folder), "--parent", str(os.getpid())]
+        command = [sys.executable, "-m", "luthier.cli", "work", str(folder), "--parent", str(os.getpid())]
         with (folder / LOG).open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--validate"] if validate else command,

@@ -27,7 +27,7 @@ that stays where it is looks like falling in 1 of 100 runs of 60 lots, and witho
 STILL_RISES = 2.0
 """How sure it must be that the reward rises, in standard errors. That it does is what training is for: the check is what is in doubt."""
 
-TOLERATED = 0.1
+TOLERATED = 0.05
 """How far below 0 the correlation of reward and check within prompts may be: a reward that rises by its deviation costs the check so many
 of its own."""
 

@@ -21,8 +21,11 @@ SHARE = 1 / 8
 """Of the machine's memory that the copy may take; a larger base is multiplied as it is. Of all memory, not of what is free now: the same
 seed would draw other tokens on a busy day."""
 
-STEPS = 32
-"""Tokens after each other from which on it pays: laying out costs as much as a few steps."""
+STEPS = 64
+"""Tokens that must be wanted of an answer: laying out costs as much as it saves in twenty to thirty of them."""
+
+AFTER = 16
+"""Tokens that are drawn before: where all answers are short, nothing is laid out."""
 
 
 class LaidOut:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.adapters.routing import Routing, routed
+from luthier.adapters.routing import routed
 from luthier.models.crowd import QUERIES, routing_of
 from luthier.models.forward import Root, attention_of
 

@@ -7,7 +7,6 @@ the same answer whatever else is drawn.
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,11 +15,12 @@ from torch import Tensor
 from luthier.batches.answers import Answer
 from luthier.data.seeded import generator
 from luthier.errors import SettingsError
+from luthier.models.answering import Answering
 from luthier.models.crowd import Crowd, Member, filled
-from luthier.models.draw import Token, Turn, draw
+from luthier.models.draw import Token, draw
 from luthier.models.forward import Root, evaluating
 from luthier.models.kept_prompts import KeptPrompts
-from luthier.models.laid_out import STEPS, LaidOut
+from luthier.models.laid_out import AFTER, STEPS, LaidOut
 from luthier.models.own_cache import Loner, OwnCaches
 from luthier.models.requests import End, Event, Request, StopStrings, TextStream
 
@@ -29,26 +29,6 @@ MAX_SEQUENCES = 64
 
 TOKEN_BUDGET = 65_536
 """Tokens whose keys and values are held at once where nothing else is said."""
-
-
-@dataclass(eq=False)
-class _Answering:
-    """One request under way."""
-
-    number: int
-    request: Request
-    uniform: np.ndarray
-    text: TextStream | None
-    stops: StopStrings | None
-    ids: list[int] = field(default_factory=list)
-    place: Member | Loner | None = None
-    crowd: Crowd | None = None
-
-    @property
-    def turn(self) -> Turn:
-        r = self.request
-        allowed = None if r.mask is None else r.mask.allowed()
-        return Turn(r.rules, float(self.uniform[len(self.ids)]), r.prompt, self.ids, allowed, r.num_top)
 
 
 class Sampler:
@@ -73,10 +53,10 @@ class Sampler:
         self._kept = KeptPrompts(kept_tokens)
         self._crowds: dict[int, Crowd] = {}
         self._loners = OwnCaches(root)
-        self._waiting: deque[_Answering] = deque()
-        self._running: list[_Answering] = []
+        self._waiting: deque[Answering] = deque()
+        self._running: list[Answering] = []
         self._submitted = 0
-        self._longest = 0
+        self._longest = self._num_steps = 0
         self._laid_out: LaidOut | None = None
 
     @property
@@ -103,7 +83,7 @@ class Sampler:
         address = request.address
         uniform = generator(address[0], "sample", *address[1:]).random(request.max_new_tokens)
         stops = StopStrings(request.stop_strings) if request.stop_strings else None
-        answering = _Answering(self._submitted, request, uniform, None if self.text is None else self.text(), stops)
+        answering = Answering(self._submitted, request, uniform, None if self.text is None else self.text(), stops)
         self._submitted += 1
         self._longest = max(self._longest, request.max_new_tokens)
         self._waiting.append(answering)
@@ -127,20 +107,20 @@ class Sampler:
 
         Whatever is raised meanwhile, such as Ctrl-C in the middle of a forward, loses the sequences under way; what waits goes on waiting.
         """
+        if self._laid_out is None and self._longest >= STEPS and self._num_steps >= AFTER:
+            self._laid_out = LaidOut(self.root.model)
+        self._num_steps += 1
         with ExitStack() as stack:
             if self.root.model.training:
                 stack.enter_context(evaluating(self.root))
-            if self._laid_out is None and self._longest >= STEPS:
-                self._laid_out = LaidOut(self.root.model)
             if self._laid_out is not None:
                 stack.enter_context(self._laid_out.used())
             try:
-                events = self._step()
+                return self._step()
             except BaseException:
                 self._running.clear()
                 self._crowds.clear()
                 raise
-        return events
 
     def _step(self) -> list[Event]:
         events = self._end_empty()
@@ -170,8 +150,7 @@ class Sampler:
 
     @property
     def _gathers(self) -> bool:
-        """Those that wait go on waiting until half of the places are free. Where only sequences of one length share a forward, there are
-        more of them among many that begin together."""
+        """Wait until half of the places are free: where only equally long sequences share a forward, many are to begin together."""
         return self.root.packing.tier > 1 and 2 * len(self._running) > self.max_sequences
 
     def _num_held(self) -> int:
@@ -179,9 +158,9 @@ class Sampler:
         prompts = {(a.request.adapter, a.request.prompt.tobytes()): len(a.request.prompt) for a in self._running}
         return sum(prompts.values()) + sum(a.request.max_new_tokens for a in self._running)
 
-    def _let_in(self) -> list[tuple[list[_Answering], Tensor]]:
+    def _let_in(self) -> list[tuple[list[Answering], Tensor]]:
         """Those that wait, in order, as long as they fit; their prompts are computed. Logits (n, V) by group."""
-        new: list[_Answering] = []
+        new: list[Answering] = []
         if self._gathers:
             return []
         held = self._num_held() if self._waiting else 0
@@ -197,31 +176,31 @@ class Sampler:
         self._running += new
         return self._join(new)
 
-    def _join(self, new: Sequence[_Answering]) -> list[tuple[list[_Answering], Tensor]]:
+    def _join(self, new: Sequence[Answering]) -> list[tuple[list[Answering], Tensor]]:
         """Compute what these sequences consist of so far."""
         rows = []
         packing = self.root.packing
         together = [a for a in new if self._together(a.request)]
-        for side in sorted({packing.side(len(a.request.prompt) + len(a.ids)) for a in together}):
-            here = [a for a in together if packing.side(len(a.request.prompt) + len(a.ids)) == side]
+        for side in sorted({packing.side(a.length) for a in together}):
+            here = [a for a in together if packing.side(a.length) == side]
             crowd = self._crowds.setdefault(side, Crowd(self.root, self._kept))
-            members, read = crowd.join([(_so_far(a), a.request.adapter) for a in here])
+            members, read = crowd.join([(a.so_far, a.request.adapter) for a in here])
             for answering, member in zip(here, members, strict=True):
                 answering.place, answering.crowd = member, crowd
             rows.append((here, self._logits(read)))
         alone = [a for a in new if not self._together(a.request)]
         if alone:
-            loners, logits = self._loners.join([(_so_far(a), a.request.adapter) for a in alone])
+            loners, logits = self._loners.join([(a.so_far, a.request.adapter) for a in alone])
             for answering, loner in zip(alone, loners, strict=True):
                 answering.place = loner
             rows.append((alone, logits))
         return rows
 
-    def _go_on(self) -> list[tuple[list[_Answering], Tensor]]:
+    def _go_on(self) -> list[tuple[list[Answering], Tensor]]:
         """The next logits of everybody who runs already."""
         rows = []
         side = self.root.packing.side
-        crossing = [a for a in self._running if a.crowd is not None and side(_length(a)) != side(_length(a) - 1)]
+        crossing = [a for a in self._running if a.crowd is not None and side(a.length) != side(a.length - 1)]
         for answering in crossing:  # positions are computed another way from here on, those of the earlier tokens too
             self._leave_crowd(answering, keep=False)
         of = {id(a.place): a for a in self._running}
@@ -240,7 +219,7 @@ class Sampler:
             return read.float()
         return self.root.logits(torch.nn.functional.pad(read, (0, 0, 0, filled(len(read)) - len(read))))[: len(read)]
 
-    def _tell(self, answering: _Answering, token: Token) -> Event:
+    def _tell(self, answering: Answering, token: Token) -> Event:
         """Take a token down; the last one makes room for others."""
         request = answering.request
         answering.ids.append(token.id)
@@ -255,7 +234,7 @@ class Sampler:
             self._leave(answering)
         return Event(answering.number, token.id, token.logprob, token.top, text, end)
 
-    def _text(self, answering: _Answering, token: int, last: bool) -> tuple[str, bool]:
+    def _text(self, answering: Answering, token: int, last: bool) -> tuple[str, bool]:
         """What can be shown now, and whether a stop string came."""
         if answering.text is None:
             return "", False
@@ -265,23 +244,15 @@ class Sampler:
         shown, stopped = answering.stops.push(text)
         return shown + (answering.stops.rest() if last and not stopped else ""), stopped
 
-    def _leave(self, answering: _Answering) -> None:
+    def _leave(self, answering: Answering) -> None:
         self._running.remove(answering)
         if answering.crowd is not None:
             self._leave_crowd(answering, keep=True)
 
-    def _leave_crowd(self, answering: _Answering, keep: bool) -> None:
+    def _leave_crowd(self, answering: Answering, keep: bool) -> None:
         assert answering.crowd is not None and isinstance(answering.place, Member)
         answering.crowd.leave(answering.place, keep)
         answering.crowd = answering.place = None
-
-
-def _so_far(answering: _Answering) -> np.ndarray:
-    return np.concatenate([np.asarray(answering.request.prompt, dtype=np.int64), np.array(answering.ids, dtype=np.int64)])
-
-
-def _length(answering: _Answering) -> int:
-    return len(answering.request.prompt) + len(answering.ids)
 
 
 def sample_all(root: Root, requests: Sequence[Request], text: Callable[[], TextStream] | None = None, **limits: int) -> list[Answer]:
@@ -291,7 +262,7 @@ def sample_all(root: Root, requests: Sequence[Request], text: Callable[[], TextS
         limits: of the `Sampler`.
     """
     sampler = Sampler(root, text, **limits)
-    order = range(len(requests))
+    order: Sequence[int] = range(len(requests))
     if root.packing.tier > 1:  # neighbours are then of one length, and may share forwards
         order = sorted(order, key=lambda i: len(requests[i].prompt))
     numbers = {i: sampler.submit(requests[i]) for i in order}

@@ -12,6 +12,7 @@ from pydantic import Field
 from luthier.adapters import lora
 from luthier.batches.example import Example
 from luthier.batches.examples import Lot
+from luthier.data import files
 from luthier.errors import ModelError, SettingsError
 from luthier.models import device as devices
 from luthier.models import heads
@@ -57,6 +58,7 @@ class RewardModel(Reward[Config]):
         self.record: dict[str, Any] = json.loads((self.folder / "record.json").read_text(encoding="utf-8"))
         if self.record["status"] != "succeeded":
             raise ModelError(f"{config.path} is {self.record['status']}. Go on with it first: luthier resume {config.path}")
+        self._refuse_changed()
         if not (self.weights / heads.FILE).is_file():
             raise SettingsError(f"{config.path} is a run of `{self.spec.method.name}`, which is no reward model: {heads.FILE} is missing.")
         self._refuse_bad_verdict()
@@ -70,6 +72,16 @@ class RewardModel(Reward[Config]):
     @property
     def is_adapter(self) -> bool:
         return self.weights.name == "adapter"
+
+    def _refuse_changed(self) -> None:
+        """Adapter and head are what the run saved: a head that was lost, or made anew, would judge at random."""
+        said = self.record.get("artefact", {}).get("files", {})
+        for path in (self.weights / heads.FILE, self.weights / lora.WEIGHTS):
+            digest = said.get(f"{self.weights.name}/{path.name}")
+            if digest is None or (path.is_file() and files.fingerprint(str(path)) == digest):
+                continue
+            how = "is not what the run saved" if path.is_file() else "was saved by the run and is gone"
+            raise SettingsError(f"{path} {how}, so its scores would mean nothing. Copy the run's folder again, or train it again.")
 
     def _refuse_bad_verdict(self) -> None:
         verdict = self.record.get("verdict")

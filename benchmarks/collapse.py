@@ -2,12 +2,12 @@
 
     python -m benchmarks.collapse                   five seeds of each with PPO; goes on where it was stopped
     python -m benchmarks.collapse --method grpo
-    python -m benchmarks.collapse --prompts 32      lots of 128 answers instead of 32
+    python -m benchmarks.collapse --prompts 8       lots of 32 answers instead of 128
 
-The bundled model is tuned on demonstrations first and answers 150 questions four times. For each seed a rater ranks these answers, a reward
-model learns from the rankings, and the model from the reward model, beside a check that is never learned from. A rater that loves length
-makes a reward model that deceives; its run should stop before the check has lost 0.25 of its deviation over the first answers, as 80
-answers to 20 held-out questions say it. A rater that says what the check says makes a sound one; its run should come to its end.
+The bundled model is tuned on demonstrations first and answers 150 questions four times. Two raters rank these answers, and from each one's
+rankings a reward model learns. From this the model learns, for each seed, beside a check that is never learned from. A rater that loves
+length makes a reward model that deceives; its runs should stop before the check has lost 0.25 of its deviation over the first answers, as
+240 answers to 60 held-out questions say it. A rater that says what the check says makes a sound one; its runs should come to their end.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.results import FOLDER
 from luthier.engine.folder import read_json, read_lines
 from luthier.errors import TrainingFailed
+from luthier.recipes.ledger import Ledger
 from luthier.recipes.pipeline import run
 from luthier.spec.pipeline_file import load_pipeline
 from luthier.spec.yaml_core import dump
@@ -29,15 +30,16 @@ REWARDS = Path(__file__).with_name("collapse_rewards.py")
 DEMONSTRATIONS = Path(__file__).resolve().parent.parent / "src" / "luthier" / "recipes" / "demo_data"
 KINDS = {"loves length": "longer", "sound": "sound"}
 MOST_LOST = 0.25
-NUM_HELD_OUT = 20
+NUM_HELD_OUT = 60
 LENGTH = 64
 """Longest answer in tokens."""
-QUIET = {"prompts": []}
+QUIET: dict[str, Any] = {"prompts": []}
 
 
 def stages(kind: str, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Everything up to `answers` is the same for all, and made once."""
     method = {"answers": 4} if options.method == "ppo" else {"group": 4}
+    rate = f"{options.learning_rate:g}".replace(".", "_")
     rollout = {"prompts": options.prompts, "max_new_tokens": LENGTH, "passes": 2}
     train = str(DEMONSTRATIONS / "loan_support_train.jsonl")
     return [
@@ -62,22 +64,22 @@ def stages(kind: str, seed: int, options: argparse.Namespace) -> list[dict[str, 
         },
         {"name": f"rankings-{kind}", "kind": "rank", "answers": "${answers}", "by": f"{REWARDS}:{kind}"},
         {
-            "name": f"reward-{kind}-{seed}",
+            "name": f"reward-{kind}",
             "kind": "train",
             "method": "reward_model",
             "model": "${merged}",
             "data": {"train": f"${{rankings-{kind}}}", "validation_share": 0.2},
             "optimizer": {"learning_rate": 2e-3},
-            "train": {"epochs": 4, "seed": seed},
+            "train": {"epochs": 4},
             "evaluation": QUIET,
         },
         {
-            "name": f"{options.method}-{kind}-{seed}-{options.prompts}-{options.learning_rate:.0e}",
+            "name": f"{options.method}-{kind}-{seed}-{options.prompts}-{rate}",
             "kind": "train",
             "method": {"name": options.method, "rollout": rollout, **method},
             "model": "${merged}",
             "data": {"train": train, "validation": str(CACHE / "held-out.jsonl")},
-            "reward": {"name": "reward_model", "path": f"${{reward-{kind}-{seed}}}", "accept": True},
+            "reward": {"name": "reward_model", "path": f"${{reward-{kind}}}", "accept": True},
             "check": f"{REWARDS}:check",
             "optimizer": {"learning_rate": options.learning_rate, "schedule": "constant", "warmup_share": 0.0},
             "train": {"max_steps": 2 * options.lots, "epochs": 100, "batch_size": 4 * options.prompts, "seed": seed},
@@ -100,16 +102,19 @@ def measure(kind: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
         run(load_pipeline(str(file)))
     except TrainingFailed as error:  # where the first weights were the best, there is nothing to take back
         reason = str(error)
-    folder = CACHE / "stages" / made[-1]["name"]
+    ledger = Ledger(CACHE / "stages")
+    reward_model, folder = (ledger.folder / ledger.current[stage["name"]] for stage in made[-2:])
     record = read_json(folder / "record.json")
     lines = read_lines(folder / "metrics.jsonl")
     lots = [line for line in lines if line["kind"] == "lot"]
     before, after = (next(line for line in order if line["kind"] == "validation") for order in (lines, lines[::-1]))
-    trust = read_json(CACHE / "stages" / made[-2]["name"] / "record.json")["trust"]
+    trust = read_json(reward_model / "record.json")["trust"]
     return {
         "reward": kind,
         "method": options.method,
         "answers": int(lots[0]["answers"]),
+        "learning_rate": options.learning_rate,
+        "held_out_answers": 4 * NUM_HELD_OUT,
         "seed": seed,
         "reward_model_accuracy": trust["accuracy"]["value"],
         "length_correlation": trust["length_correlation"],
@@ -130,15 +135,16 @@ def measure(kind: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
 def table(found: list[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| reward model | method | answers a lot | seed | correlation with the check | alarm after lots | the check lost, in deviations "
+        "| reward model | method | answers a lot | rate | seed | correlation with the check |"
+        " alarm after lots | the check lost, in deviations "
         "| answer tokens |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for each in found:
         alarm = str(each["lots"]) if each["alarm"] else f"none in {each['lots']}"
         tokens = " → ".join(f"{count:.0f}" for count in each["answer_tokens"])
         lines.append(
-            f"| {each['reward']} | {each['method']} | {each['answers']} | {each['seed']} "
+            f"| {each['reward']} | {each['method']} | {each['answers']} | {each['learning_rate']:g} | {each['seed']} "
             f"| {each['correlation_in_first_lot']:.2f} | {alarm} | {each['lost']:+.2f} | {tokens} |"
         )
     return "\n".join(lines) + "\n"
@@ -155,21 +161,25 @@ def summary(found: list[dict[str, Any]]) -> str:
     )
 
 
-def main() -> None:
+def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--method", choices=["ppo", "grpo"], default="ppo")
-    parser.add_argument("--prompts", type=int, default=8, help="Prompts of a lot, each answered four times.")
-    parser.add_argument("--lots", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    options = parser.parse_args()
+    parser.add_argument("--prompts", type=int, default=32, help="Prompts of a lot, each answered four times.")
+    parser.add_argument("--lots", type=int, default=10)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-4)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = options_of()
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else []
     for seed in options.seeds:
         for kind in options.kinds:
             found = measure(kind, seed, options)
             print(json.dumps(found), flush=True)
-            same = ("reward", "method", "answers", "seed")
+            same = ("reward", "method", "answers", "learning_rate", "held_out_answers", "seed")
             known = [each for each in known if any(each[key] != found[key] for key in same)] + [found]
             RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
             RESULTS.with_suffix(".md").write_text(f"{table(known)}\n{summary(known)}\n", encoding="utf-8")

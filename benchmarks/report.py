@@ -57,7 +57,9 @@ def _row(case: CaseResult) -> tuple[str, ...]:
 
 
 def _inside(case: SidesResult) -> tuple[str, ...]:
-    first, second = (f"{name}: {_median(r[i] for r in case.rounds):,.2f} {case.unit}" for i, name in enumerate(case.sides))
+    medians = [_median(r[i] for r in case.rounds) for i in (0, 1)]
+    digits = 0 if min(medians) >= 100 else 2
+    first, second = (f"{name}: {value:,.{digits}f} {case.unit}" for name, value in zip(case.sides, medians, strict=True))
     return case.title, first, second, f"**{case.ratio.text(2, '×')}**", case.aim
 
 

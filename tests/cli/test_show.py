@@ -135,3 +135,59 @@ def test_it_starts_without_torch(rows: Path) -> None:
     program = f"import sys; from luthier.cli.main import run; run(['show', {str(rows)!r}]); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_prompts_that_count_a_little_are_shown_with_their_weight(luthier, rows: Path, toy_folder: Path) -> None:
+    """All but the first token are learned: the question at half, the answer in full."""
+    _, out, _ = luthier("show", rows, "--model", toy_folder, "method.prompt_weight=0.5")
+    assert out.splitlines()[0].startswith(f"{rows}:1  conversation: 10 tokens, 9 learned.")
+    assert "×0.5" in out and "2⟨<|end|>⟩+}" in out
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "pairs.jsonl", [{"prompt": "1+1?", "chosen": "2", "rejected": "11"}])
+
+
+@pytest.mark.parametrize(
+    "settings, learned, note",
+    [
+        (["method=dpo"], "5 learned", ""),
+        (["method=orpo", "method.odds_weight=0.5"], "5 learned", ""),
+        (["method=reward_model"], "2 learned", "`reward_model` reads one number at the last token of each answer"),
+        (["method=ppo"], "0 learned", "`ppo` learns from the answers that the policy draws to this prompt."),
+        (["method=grpo"], "0 learned", "`grpo` learns from the answers that the policy draws to this prompt."),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_pair_as_each_method_scores_it(luthier, judged: Path, toy_folder: Path, settings: list[str], learned: str, note: str) -> None:
+    """Bytes are tokens: `2` and `11` with their ends are 2 + 3 learned ones; a reward model reads the 2 ends."""
+    code, out, err = luthier("show", judged, "--model", toy_folder, *settings)
+    assert (code, err) == (0, "")
+    assert learned in out.splitlines()[0] and note in out
+    assert ("rejected" in out) is (learned != "0 learned")
+
+
+def test_what_a_prompt_is_beside_a_demonstration(luthier, rows: Path, toy_folder: Path) -> None:
+    _, out, _ = luthier("show", rows, "--model", toy_folder, "method=ppo", "method.ptx=0.1")
+    assert "2 learned" in out and "imitates the row's own beside them (`ptx`)" in out
+
+
+def test_everything_is_learned_of_a_conversation_in_pre_training(luthier, rows: Path, toy_folder: Path) -> None:
+    _, out, _ = luthier("show", rows, "--model", toy_folder, "method=pretrain")
+    assert "10 tokens, 9 learned" in out
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        (["method=kto"], "this is a conversation, but `kto` learns from `thumbs`"),
+        (["method=dpoo"], "there is no `dpoo`. Did you mean `dpo`?"),
+        (["method.promt_weight=1"], "`sft` has no setting `method.promt_weight`. Did you mean `prompt_weight`?"),
+        (["method.prompt_weight=2"], "It must be a number, at least 0 and at most 1."),
+        (["method=./mine.py"], "would have to be run to know what it learns"),
+    ],
+)
+def test_what_a_method_does_not_take_is_a_sentence(luthier, rows: Path, toy_folder: Path, settings: list[str], said: str) -> None:
+    code, _, err = luthier("show", rows, "--model", toy_folder, *settings)
+    assert code == 1 and said in err

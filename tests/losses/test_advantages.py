@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from luthier.losses.advantages import flattened, generalized_advantages, group_advantages, padded, whitened
+from luthier.losses.advantages import (
+    explained_variance,
+    flattened,
+    generalized_advantages,
+    group_advantages,
+    padded,
+    token_rewards,
+    whitened,
+)
 
 LENGTHS = [4, 1, 3]
 
@@ -84,3 +92,18 @@ def test_equal_rewards_teach_nothing(scale: str):
 def test_padding_and_back():
     tokens = torch.arange(8.0)
     assert torch.equal(flattened(padded(tokens, LENGTHS), LENGTHS), tokens)
+
+
+def test_the_reward_of_a_token_is_its_price_and_at_the_end_the_answers():
+    """β = 0.5; answers of 2 and 1 tokens with log-ratios 1, 2 and 4, rewards 10 and 20: -0.5, -1 + 10; -2 + 20."""
+    found = token_rewards(torch.tensor([10.0, 20.0]), torch.tensor([1.0, 2.0, 4.0]), 0.5, [2, 1])
+    assert found.tolist() == [[-0.5, 9.0], [18.0, 0.0]]
+
+
+def test_explained_variance():
+    """1 for a critic that is right, 0 for one that says the mean, and 0 where there is nothing to explain."""
+    returns = torch.tensor([1.0, 2.0, 3.0])
+    assert explained_variance(returns, returns) == 1.0
+    assert explained_variance(torch.full((3,), 2.0), returns) == pytest.approx(0.0)
+    assert explained_variance(torch.zeros(3), torch.ones(3)) == 0.0
+    assert explained_variance(torch.ones(1), torch.ones(1)) == 0.0

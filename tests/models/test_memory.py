@@ -57,20 +57,23 @@ def test_what_never_lay_in_the_heap_is_gone_when_it_is_freed():
         ledger.enter_act("before")
         del file
         ledger.enter_act("after")
+        more = torch.empty(10, device="meta")
         ledger.finish()
-    assert (ledger.acts["before"].total, ledger.acts["after"].total) == (4000, 0)
+    assert (ledger.acts["before"].total, ledger.acts["after"].total) == (4000, 40)
+    assert len(more) == 10
 
 
 def test_attention_holds_no_matrix_of_scores():
-    """Of 8 heads of 64 numbers over 1,000 positions it keeps its output, 2,048,000 bytes, and 8,000 normalizers of 4."""
+    """Of 8 heads of 64 numbers over 1,000 positions it keeps its output, 2,048,000 bytes, and 8,000 normalizers of 4 bytes."""
     shape = (1, 8, 1000, 64)
     query, key, value = (torch.empty(shape, device="meta", requires_grad=True) for _ in range(3))
     with Ledger() as ledger:
         ledger.enter_act("all")
         out = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         ledger.finish()
+        most = ledger.acts["all"].total
         out.sum().backward()
-    assert ledger.acts["all"].total == 8 * 1000 * 64 * 4 + 8 * 1000 * 4
+    assert most == 8 * 1000 * 64 * 4 + 8 * 1000 * 4
     assert query.grad is not None and query.grad.shape == query.shape
 
 

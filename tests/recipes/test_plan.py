@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.contract.replay import rows_file
 
 import luthier
 from luthier.errors import SettingsError
@@ -14,6 +15,7 @@ from luthier.recipes.fit import bytes_of, fit
 from luthier.recipes.plan import Plan, estimate, plan, survey
 from luthier.recipes.rehearsal import Rehearsal
 from luthier.recipes.stand_in import Load
+from luthier.recipes.train import train
 from luthier.spec.load import load_request
 from luthier.testing import build_model
 
@@ -142,3 +144,73 @@ def test_sizes_are_read_as_people_write_them():
     for wrong in ("24", "GB", "much", "-3GB"):
         with pytest.raises(SettingsError, match="such as 24GB"):
             bytes_of(wrong)
+
+
+METHODS = {
+    "dpo": (("Preference",), {"certificate", "scoring", "training step"}),
+    "kto": (("Thumb",), {"certificate", "scoring", "training step"}),
+    "orpo": (("Preference",), {"certificate", "training step"}),
+    "reward_model": (("Ranking",), {"certificate", "training step"}),
+    "ppo": (("Task",), {"certificate", "rollout", "scoring", "training step"}),
+    "grpo": (("Task",), {"certificate", "rollout", "scoring", "training step"}),
+}
+
+
+def settings_of(method: str) -> list[str]:
+    return ["train.dtype=float32", *(["reward={name: length, target: 5}"] if method in ("ppo", "grpo") else [])]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_is_rehearsed_as_it_is(method: str, toy_folder: Path, tmp_path: Path):
+    """Its phases are its own, and what learns is counted as the run counts it: of PPO the critic, of a reward model the head."""
+    (kind,), phases = METHODS[method]
+    rows = rows_file(kind, tmp_path)
+    spec = load_request(method, settings_of(method), model=str(toy_folder), data=str(rows))
+    known = survey(spec)
+    found = estimate(spec, known)
+    assert {phase.name for phase in found.phases} == {"load", "probe", "save", "reload", *phases}
+    assert not any("counted as `sft`" in note for note in found.assumed)
+    settings = [*settings_of(method), "train.max_steps=1", "evaluation.prompts=[]"]
+    run = train(load_request(method, settings, model=str(toy_folder), data=str(rows)).model_copy(update={"out": str(tmp_path / "run")}))
+    assert found.trainable == run.record["model"]["num_trainable"]
+
+
+def test_a_reference_of_its_own_is_a_second_set_of_weights(toy_folder: Path, tmp_path: Path):
+    """Full tuning keeps a frozen copy; LoRA's reference is the base that is there."""
+    rows = str(rows_file("Preference", tmp_path))
+    whole, adapter = (
+        plan(load_request("dpo", ["train.dtype=float32", f"adapter={name}"], model=str(toy_folder), data=rows)) for name in ("full", "lora")
+    )
+    step = next(phase for phase in whole.phases if phase.name == "training step")
+    assert step.parts["reference"] == pytest.approx(4 * whole.parameters, rel=0.01)
+    assert all("reference" not in phase.parts for phase in adapter.phases)
+
+
+def test_what_the_policy_draws_is_counted(toy_folder: Path, tmp_path: Path):
+    """12 prompts, each answered 4 times with 10 tokens, are 480 tokens drawn; a lot of 6 prompts is learned from once, 8 rows a step."""
+    settings = [
+        "train.dtype=float32",
+        "train.batch_size=8",
+        "method.group=4",
+        "method.rollout.max_new_tokens=10",
+        "method.rollout.prompts=6",
+    ]
+    spec = load_request("grpo", [*settings_of("grpo"), *settings], model=str(toy_folder), data=str(rows_file("Task", tmp_path)))
+    work = survey(spec).workload
+    assert (work.drawn, work.num_steps) == (480, 6)
+    assert work.load.drawing is not None
+    assert (work.load.drawing.answers, work.load.drawing.length, work.load.drawing.at_once) == (4, 10, 24)
+
+
+@pytest.mark.parametrize("family, experts", [("mixtral", "num_local_experts"), ("olmoe", "num_experts")])
+def test_experts_are_planned_and_cost_what_computes_a_token(family: str, experts: str, tmp_path: Path):
+    """Twice the experts are more parameters, and as much arithmetic: two of them compute each token."""
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 512}
+
+    def of(number: int) -> Plan:
+        config = {"model_type": family, **shape, "num_key_value_heads": 2, "num_experts_per_tok": 2, experts: number}
+        return planned(config_folder(tmp_path / str(number), config), "train.dtype=float32", "train.token_budget=128", "data.max_length=64")
+
+    four, eight = of(4), of(8)
+    assert eight.parameters - four.parameters > 2 * 4 * 3 * 64 * 128
+    assert eight.effort.flops == pytest.approx(four.effort.flops, rel=0.02)

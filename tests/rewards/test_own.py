@@ -70,7 +70,7 @@ def test_it_cannot_change_the_row(mine: Write):
         ("def score(prompt, answer, item): return None", "returned None where a number is expected"),
         ("def score(prompt, answer, item): return 'good'", "returned str 'good' where a number is expected"),
         ("def score(prompt, answer, item): return [1, 2]", r"returned an array of shape \(2, 2\) for 2 answers"),
-        ("def score(prompts, answers, items): return [1]", "returned 1 numbers for 2 answers. It must return one number for each"),
+        ("def score(prompts, answers, items): return [1]", "returned 1 number for 2 answers. It must return one number for each"),
         ("def score(prompts, answers, items): return 1", "returned one number for 2 answers"),
         ("def score(prompts, answers, items): return [1, None]", "returned None where a number is expected"),
         ("def score(prompts, answers, items): return [1, [2, 3]]", "It must return one number for each"),

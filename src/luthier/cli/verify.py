@@ -20,7 +20,8 @@ def command(
     """Check that a run's record is true, by deriving it again.
 
     Compares hashes of settings, data, model, template, result and checkpoints; figures with the lines written on the way; and computes the
-    steps between the last two checkpoints once more in a temporary folder: they must arrive at the same weights, bit for bit.
+    steps between the last two checkpoints once more in a temporary folder: they must arrive at the same weights, bit for bit. Tables of
+    `luthier evaluate` and a reward model's report are measured once more, too.
 
     Exit code 1 where something differs. What could not be checked is said, and is no failure.
     """

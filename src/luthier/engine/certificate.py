@@ -253,6 +253,11 @@ def choose(examples: Seq[Example], number: int, num_parameters: int, seed: int) 
     return list(dict.fromkeys([*chosen, *short]))[:number]
 
 
+def middle_step(seed: int, total: int) -> int:
+    """A step between the first and the last, by seed."""
+    return 1 + int(generator(seed, "certificate-step").integers(max(1, total - 1)))
+
+
 def _most_alike(examples: Seq[Example], candidates: list[int]) -> tuple[int, ...]:
     """The two neighbours in lexical order that share the most, if any do."""
     ids = [examples[i].sequences[0].ids for i in candidates]

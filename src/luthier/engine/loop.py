@@ -12,9 +12,8 @@ from torch import Tensor
 
 from luthier.adapters import blocks
 from luthier.batches.examples import Lot
-from luthier.data.seeded import generator
 from luthier.engine import checkpoint, lots, optimizer, refusals
-from luthier.engine.certificate import Certifier, Finding, choose
+from luthier.engine.certificate import Certifier, Finding, choose, middle_step
 from luthier.engine.checkpoint import Progress
 from luthier.engine.energy import EnergyMeter
 from luthier.engine.first_step import check_first_step
@@ -73,8 +72,7 @@ class Loop:
         """The step whose validation and state are on the disk already."""
         self.validation_lot: Lot | None = None
         self.certifier = self._certifier()
-        middle = 1 + checkpoint_step(self.spec.train.seed, self.total)
-        self.certified_steps = {0, middle, self.total}
+        self.certified_steps = {0, middle_step(self.spec.train.seed, self.total), self.total}
 
     def _certifier(self) -> Certifier:
         setup, spec = self.setup, self.spec
@@ -146,13 +144,10 @@ class Loop:
 
     def _lot(self, number: int) -> Lot:
         """Lot `number`; a new one's metrics are written, and the weights that drew it kept where they are the best so far."""
-        began = time.perf_counter()
         lot = self.lots.get(self.method, self.state, number, self.folder)
-        seconds = time.perf_counter() - began
         begins = (self.progress.epoch, self.progress.step_in_epoch) == (0, 0)
         if begins and lot.metrics:
-            line = {"step": self.progress.step + 1, "kind": "lot", "lot": number, **lot.metrics, "seconds": seconds}
-            append_line(self.folder.metrics_file, line)
+            append_line(self.folder.metrics_file, {"step": self.progress.step + 1, "kind": "lot", "lot": number, **lot.metrics})
             self.reporter.collected(self.progress.step + 1, lot.metrics)
             refusals.refuse_other_sampler(number, lot.metrics.get("sampler_gap", 0.0), self.setup.dtype.dtype)
         worth = self.method.worth(self.state, lot) if begins else None
@@ -346,8 +341,3 @@ class Loop:
     def _weights_of(self, step: int) -> dict[str, Tensor]:
         """The weights that are for use as checkpoint `step` has them, a critic's as they are."""
         return {**self.masters.values(), **self.setup.read_weights(checkpoint.path_of(self.folder, step))}
-
-
-def checkpoint_step(seed: int, total: int) -> int:
-    """A step between the first and the last, by seed, for the certificate in the middle."""
-    return int(generator(seed, "certificate-step").integers(max(1, total - 1)))

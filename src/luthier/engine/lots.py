@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,10 @@ class LotPlan:
                 lot = read(path)
             else:
                 group = [self.examples[i] for i in self.groups[number]] if method.on_policy else self.examples
+                began = time.perf_counter()
                 lot = method.collect(group, state, number)
+                if lot.metrics:
+                    lot.metrics["seconds"] = time.perf_counter() - began
                 if lot.row_columns or lot.token_columns:
                     write(lot, path)
             self._latest = number, lot

@@ -6,6 +6,7 @@ anything is lost, because it is where learning leads: a policy tilted by a rewar
 """
 
 import math
+import sys
 from typing import Self
 
 from pydantic import Field
@@ -97,25 +98,35 @@ class Seen(Spec):
                 f"The policy's answers are {self.kl:.1f} nats from the reference's, beyond `method.watch.kl_budget` ({watch.kl_budget:g}): "
                 f"it was stopped before it forgets what it knew."
             )
-        apart = self._leads_away(watch.sigmas)
-        stretch = self.since if apart else self._parted(watch.sigmas)
-        if stretch is None:
-            return None
+        if self._leads_away(watch.sigmas):
+            return (
+                f"Of the answers to one prompt the reward likes those that the check dislikes (correlation {self.correlation:.2f} in the "
+                f"newest of {self.since} lots): where the reward rises, the check falls. {self._told(self.since)}"
+            )
+        stretch = self._parted(watch.sigmas)
+        return None if stretch is None else f"The reward rises while the check falls. {self._told(stretch)}"
+
+    def _told(self, stretch: int) -> str:
+        """What was seen, and what to do."""
         lost = (max(smoothed(self.check)) - smoothed(self.check)[-1]) / self.spread if self.spread else math.inf
-        among = f"of the answers to one prompt the reward likes those that the check dislikes (correlation {self.correlation:.2f}), and "
         return (
-            f"In the last {stretch} lots {among if apart else ''}the reward rises ({self.reward[-stretch]:.3g} to {self.reward[-1]:.3g}) "
-            f"while the check falls ({self.check[-stretch]:.3g} to {self.check[-1]:.3g}; {lost:.2f} of its deviation at the start are "
-            f"lost): the policy has found what the reward likes, which is not what was meant. Look at the newest lot's answers, and mend "
-            f"the reward."
+            f"In the last {stretch} lots the reward went from {self.reward[-stretch]:.3g} to {self.reward[-1]:.3g}, the check from "
+            f"{self.check[-stretch]:.3g} to {self.check[-1]:.3g} ({lost:.2f} of its deviation at the start are lost): the policy has found "
+            f"what the reward likes, which is not what was meant. Look at the newest lot's answers, and mend the reward."
         )
 
     def _leads_away(self, sigmas: float) -> bool:
-        """Within prompts the reward is against the check, and the trends over those lots do not speak against it."""
-        if self.since < 2 or self.against < limit(sigmas):
+        """Within prompts the reward is against the check, surely, or as surely as with the check's fall over those lots it need be.
+
+        The two are independent: what differs within prompts says nothing of their means. So their evidence adds up, as in Fisher's method,
+        and neither trend may speak against it.
+        """
+        if self.since < 2:
             return False
         rises, falls = self._trends(self.since)
-        return rises > -SPEAKS_AGAINST and falls > -SPEAKS_AGAINST
+        alone = self.against >= limit(sigmas)
+        together = self.against + limit(falls) >= limit(sigmas + MANY_LOOKS)
+        return (alone or together) and rises > -SPEAKS_AGAINST and falls > -SPEAKS_AGAINST
 
     def _parted(self, sigmas: float) -> int | None:
         """The newest lots in which reward and check go apart: how many; None where they do not."""
@@ -132,9 +143,12 @@ class Seen(Spec):
 
 
 def limit(sigmas: float) -> float:
-    """Evidence that is enough: -log P(Z ≥ sigmas). Lorden, 1971, https://doi.org/10.1214/aoms/1177693055: where nothing is wrong, it takes
-    1 / P lots at least on average until chance alone brings so much; 740 for 3."""
-    return -math.log(math.erfc(sigmas / math.sqrt(2)) / 2)
+    """So many standard errors as evidence, -log P(Z ≥ sigmas): 6.6 for 3.
+
+    Where nothing is wrong, it takes 1 / P lots at least on average until chance alone adds up to so much, 740 for 3. Lorden, 1971,
+    https://doi.org/10.1214/aoms/1177693055
+    """
+    return -math.log(max(math.erfc(sigmas / math.sqrt(2)) / 2, sys.float_info.min))
 
 
 def evidence(metrics: dict[str, float]) -> float:

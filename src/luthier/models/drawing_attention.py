@@ -93,23 +93,23 @@ class Tails:
     def write(self, number: int, k: Tensor, v: Tensor) -> None:
         """Store the newest keys and values, (B, H_kv, D or D_v) of all sequences."""
         for stored, new in zip(self.block.layers[number], (k, v), strict=True):
-            new = new[self.start : self.start + len(self.rows)]
+            new = new[self.start : self.start + self.rows.shape[0]]
             if self.alike is None:
                 stored[self.rows, :, self.at] = new.to(stored.dtype)
             else:  # a plain copy, which takes a tenth of the time
-                stored[: len(self.rows), :, self.alike] = new
+                stored[: self.rows.shape[0], :, self.alike] = new
 
     def attend(self, number: int, q: Tensor, bias: Tensor, given: tuple[Tensor, Tensor], options: Options) -> Tensor:
         """q (B, H_kv, G, D) of all sequences and what the prompts gave them, O (B, H_kv, G, D_v) and L (B, H_kv, G) → O of these."""
-        inside = slice(self.start, self.start + len(self.rows))
-        k, v = (x[: len(self.rows), :, : self.used].flatten(0, 1) for x in self.block.layers[number])
+        inside = slice(self.start, self.start + self.rows.shape[0])
+        k, v = (x[: self.rows.shape[0], :, : self.used].flatten(0, 1) for x in self.block.layers[number])
         o, normalizer = (x[inside].flatten(0, 1) for x in given)
         columns = [_scores(q[inside].flatten(0, 1), k, bias, options), normalizer[..., None]]
         if options.sinks is not None:
-            columns.append(options.sinks.to(q.dtype).view(q.shape[1:3]).repeat(len(self.rows), 1)[..., None])
+            columns.append(options.sinks.to(q.dtype).view(q.shape[1:3]).repeat(self.rows.shape[0], 1)[..., None])
         p = torch.cat(columns, -1).softmax(-1)
         together = (o * p[..., self.used, None]).baddbmm_(p[..., : self.used], v)
-        return together.view(len(self.rows), *q.shape[1:3], -1)
+        return together.view(self.rows.shape[0], *q.shape[1:3], -1)
 
 
 @dataclass(eq=False)

@@ -179,11 +179,21 @@ def _without_values(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         return None
     if func is torch.ops.aten._local_scalar_dense.default:
         return 1.0 if args[0].is_floating_point() else 1
+    if func is torch.ops.aten._grouped_mm.default:
+        return _by_experts(args[0], args[1], args[2] if len(args) > 2 else kwargs.get("offs"))
     if func is torch.ops.aten.bincount.default:
         return torch.empty(max(1, kwargs.get("minlength") or (args[2] if len(args) > 2 else 0)), dtype=torch.long, device="meta")
     if func is torch.ops.aten._to_copy.default and kwargs.get("device") not in (None, torch.device("meta")):
         return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=kwargs["device"])
     return None
+
+
+def _by_experts(a: Tensor, b: Tensor, ends: Tensor | None) -> Tensor:
+    """A product for each expert, which `meta` knows in one type alone: (T, K) (E, K, N) → (T, N); (K, T) (T, N) → (E, K, N)."""
+    if a.ndim == b.ndim == 2:
+        assert ends is not None
+        return a.new_empty(ends.shape[0], a.shape[0], b.shape[1])
+    return a.new_empty(*a.shape[:-1][-1 if b.ndim == 2 else 0 :], b.shape[-1])
 
 
 class _FusedAttention(TorchFunctionMode):
@@ -209,7 +219,8 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
+        batch, heads, length, width = query.shape
+        out = query.new_empty(batch, length, heads, width).transpose(1, 2)
         normalizers = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
         numbers = mask.to(query.dtype) if mask is not None and mask.dtype == torch.bool else mask
         ctx.save_for_backward(query, key, value, out, normalizers, numbers)

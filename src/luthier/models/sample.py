@@ -200,7 +200,8 @@ class Sampler:
         """The next logits of everybody who runs already."""
         rows = []
         side = self.root.packing.side
-        crossing = [a for a in self._running if a.crowd is not None and side(a.length) != side(a.length - 1)]
+        running = self._running if self.root.packing.thresholds else ()
+        crossing = [a for a in running if a.crowd is not None and side(a.length) != side(a.length - 1)]
         for answering in crossing:  # positions are computed another way from here on, those of the earlier tokens too
             self._leave_crowd(answering, keep=False)
         of = {id(a.place): a for a in self._running}

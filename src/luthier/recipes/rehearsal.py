@@ -252,7 +252,7 @@ class _Played:
         method, of = self.method, self.of
         lot = method.refresh(method.collect(self.load.certificate(), self.state, CERTIFICATE))
         certifier = WatchedCertifier(self.root, self.masters, self.make_method, of.parts.adapter.trainable, lot, of.budget, 1e-5, 0)
-        certifier.room, certifier.own = room, self._own
+        certifier.room, certifier.own, certifier.copied = room, self._own, self._keep
         certifier.begin = self._begin
         self.ledger.trim()
         certifier.check(0)

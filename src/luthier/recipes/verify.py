@@ -44,15 +44,15 @@ def verify(path: str | Path, compute: bool = True) -> Iterator[Check]:
     yield from _checkpoints(folder)
     yield _figures(folder, record)
     yield _certificate(record)
-    if check := verdict_of(spec, record):
-        yield check
+    if verdict := verdict_of(spec, record):
+        yield verdict
     if not compute:
         yield Check("replay", "not checked", "it was left out, as asked")
         return
     obstacle = _obstacle(folder, record, inputs)
     yield obstacle or _computed_again(folder, record)
-    if check := trust_of(folder, record, obstacle):
-        yield check
+    if trust := trust_of(folder, record, obstacle):
+        yield trust
     yield from tables_of(folder, record)
 
 

@@ -150,9 +150,11 @@ def test_a_sampler_that_is_not_the_policy_stops_the_run(bench: Any, fault: str):
 @pytest.mark.parametrize("family", ["llama", "gemma3_text"])
 def test_a_sound_sampler_is_off_by_the_last_digits(bench: Any, family: str, tmp_path: Path):
     bench.model = toy_model(tmp_path / family, family, max_position_embeddings=2048)
+    reward = bench.folder / "mine.py"
+    reward.write_text("def score(prompt, answer, item):\n    return float(sum(map(ord, answer)) % 7)\n", encoding="utf-8")
     bench.rows = toy_conversations(8)
-    bench.set("method", {"name": "grpo", "group": 2, "rollout": {"prompts": 4, "max_new_tokens": 6}})
-    bench.set("reward", {"name": "length", "target": 5})
+    bench.set("method", {"name": "grpo", "group": 2, "drop_equal": False, "rollout": {"prompts": 4, "max_new_tokens": 6}})
+    bench.set("reward", f"{reward}:score")
     assert bench.train() == 0, bench.printed
     lots = [json.loads(line) for line in (bench.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if '"lot"' in line]
     assert lots and all(line["sampler_gap"] < 1e-4 for line in lots if line["kind"] == "lot")

@@ -42,7 +42,10 @@ RUNS = {
 }
 """Each run of the demo, and what it does."""
 
-WHO = {"base": "the bundled model", "sft": "the tuned model", "ppo": "the model after PPO"}
+SHORTER = {"reward": ("evaluation.every=1000",), "ppo": ("train.max_steps=48",)}
+"""Nobody waits for more: the reward model is measured at its end anyway, and the check has stopped to rise by then."""
+
+WHO = {"base": "bundled model", "sft": "tuned model", "ppo": "after PPO"}
 
 SHOWN = {"held_out": 3, "adversarial": 2, "harmless": 1}
 """Answers that the page shows, by the kind of question."""
@@ -159,7 +162,7 @@ class _Demo:
     def _train(self, name: str, settings: arms.Settings) -> bool:
         """Whether the run came to its end."""
         self.told.heading(name, RUNS[name])
-        run = self.loop.train(name, settings, self.plan.overrides.get(name, ()))
+        run = self.loop.train(name, settings, (*SHORTER.get(name, ()), *self.plan.overrides.get(name, ())))
         write_page(run.path)
         succeeded: bool = run.record["status"] == "succeeded"
         return succeeded
@@ -194,7 +197,7 @@ class _Demo:
         models = {"base": self.plan.model, "sft": str(self.folder / "sft"), "ppo": str(self.folder / "ppo")}
         said: dict[str, Examined] = {}
         for name, model in models.items():
-            self.told.say(f"Asking {WHO[name]}")
+            self.told.say(f"Asking: {WHO[name]}")
             said[name] = examine(lambda asked, model=model: self._answers(model, asked), self.plan.seed, self.plan.measured)  # type: ignore[misc]
         write_atomic(self.folder / SIDE_BY_SIDE, as_lines(_side_by_side(said)))
         rater = Rater(self.plan.seed + 1)

@@ -1,5 +1,7 @@
 """Drawing answers: greedily as transformers does, otherwise by one addressed uniform number a token."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from luthier.models.forward import Root
 from luthier.models.load import load_model
 from luthier.models.probe import probe
 from luthier.models.requests import Request
-from luthier.models.sample import sample_all
+from luthier.models.sample import Sampler, sample_all
 from luthier.text.sequence import Sequence
 from luthier.text.tokenizer import Tokenizer
 
@@ -144,3 +146,20 @@ def test_sampling_has_no_dropout_and_leaves_the_model_training() -> None:
     model.train()
     assert _draw(root, _prompt()).ids.tolist() == expected
     assert model.training and model.model.layers[0].training
+
+
+def test_what_answers_stored_is_free_when_they_end() -> None:
+    """At once, not when Python next looks for circles: keys and values are the largest thing that drawing holds."""
+    sampler = Sampler(_root(family(next(iter(FAMILIES)))))
+    gc.disable()
+    try:
+        for i in range(3):
+            sampler.submit(Request(_prompt(), max_new_tokens=4 + i, address=(i,)))
+        sampler.step()
+        stored = [weakref.ref(block) for c in sampler._crowds.values() for block in (*c.tails.values(), *c.blocks.values())]
+        assert stored and all(block() is not None for block in stored)
+        while sampler.step():
+            pass
+        assert [block() for block in stored] == [None] * len(stored)
+    finally:
+        gc.enable()

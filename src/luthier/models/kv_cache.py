@@ -101,6 +101,7 @@ class Piece:
                     x[self.row, :, : last.length] = x[last.row, :, : last.length]
             last.row = self.row
             self.block.pieces[self.row] = last
+        self.owner = None  # who points back here: a circle would keep the block's tensors until Python looks for circles
 
     def write(self, layers: Sequence[tuple[Tensor, Tensor]], start: int) -> None:
         """Fill in from token `start` on: each layer's keys and values (H_kv, n, D)."""

@@ -78,12 +78,13 @@ def test_plain_install_answers(clean: Path, tmp_path: Path):
 
 
 def test_ground_floor_and_platform_wing_import_without_torch(clean: Path, tmp_path: Path):
-    """Every module of them, found as files, and every command."""
+    """Every module of them, found as files, and every command. Migrations are programs of Alembic's, which runs them."""
     program = (
         "import importlib, pathlib, luthier\n"
         "root = pathlib.Path(luthier.__file__).parent\n"
         "rooms = 'errors spec data text graders store jobs feedback api web cli'.split()\n"
         "files = [f for room in rooms for f in [root / f'{room}.py', *(root / room).rglob('*.py')] if f.is_file()]\n"
+        "files = [f for f in files if 'migrations' not in f.parts]\n"
         "for file in files: importlib.import_module('luthier.' + '.'.join(file.relative_to(root).with_suffix('').parts))\n"
         "print(len(files))"
     )

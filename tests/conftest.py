@@ -155,13 +155,13 @@ def toy_full_run(tmp_path_factory: pytest.TempPathFactory, toy_folder: Path, toy
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server, without the name of a database."""
     from tests.databases import programs, server
 
     if programs() is None:
         pytest.skip("PostgreSQL is not installed here")
-    with server(tmp_path_factory.mktemp("server")) as url:
+    with server() as url:
         yield url
 
 

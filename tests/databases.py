@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,29 +21,29 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The URL of a running server, without the name of a database. PostgreSQL refuses to run as root: then `nobody` runs it."""
     found = programs()
     assert found is not None
-    place = folder / "postgres"
-    place.mkdir(mode=0o700)
+    place = Path(tempfile.mkdtemp(prefix="luthier-postgres-"))
     become = []
     if os.getuid() == 0:
         become = ["runuser", "-u", "nobody", "--"]
         shutil.chown(place, "nobody")
-        for above in [folder, *folder.parents][:-2]:
-            above.chmod(above.stat().st_mode | 0o011)  # to pass through, not to read
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories= -c fsync=off"
     data = place / "data"
-    _run([*become, found / "initdb", "-D", data, "-U", "luthier", "--auth=trust", "--no-sync"])
-    _run([*become, found / "pg_ctl", "-D", data, "-l", place / "log", "-w", "-o", options, "start"])
     try:
-        yield f"postgresql://luthier@127.0.0.1:{port}"
+        _run([*become, found / "initdb", "-D", data, "-U", "luthier", "--auth=trust", "--no-sync"])
+        _run([*become, found / "pg_ctl", "-D", data, "-l", place / "log", "-w", "-o", options, "start"])
+        try:
+            yield f"postgresql://luthier@127.0.0.1:{port}"
+        finally:
+            _run([*become, found / "pg_ctl", "-D", data, "-m", "immediate", "stop"])
     finally:
-        _run([*become, found / "pg_ctl", "-D", data, "-m", "immediate", "stop"])
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _run(command: list[str | Path]) -> None:

@@ -8,7 +8,6 @@ Each side is a process of its own; they take turns, and ratios are taken within 
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
@@ -42,15 +41,23 @@ def _row(question: str, answer: str) -> str:
     return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}) + "\n"
 
 
+WATCH = """
+import json, resource, subprocess, sys
+returned = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([returned, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+"""A small process between: the peak of a process counts what its parent held when it was forked."""
+
+
 def timed(code: str, arguments: Sequence[str]) -> tuple[float, float, float]:
     """(seconds that passed, seconds computed, MiB at the peak) of one process."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode in (0, 1), f"ended with {process.returncode}"  # 1: there are errors in the rows
-    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, peak
+    command = [sys.executable, "-c", WATCH, sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    returned, computed, peak = json.loads(done.stdout)
+    assert returned in (0, 1), f"ended with {returned}"  # 1: there are errors in the rows
+    return time.perf_counter() - started, computed, peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def main() -> None:

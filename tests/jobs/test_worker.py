@@ -107,7 +107,7 @@ def test_a_folder_without_a_job_is_told(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_training_is_paused_resumed_and_succeeds(queue: Queue, database: Database, tmp_path: Path, toy_folder: Path, toy_rows: Path):
-    small = "method: sft\ntrain: {max_steps: 400, dtype: float32, threads: 1}\nevaluation: {prompts: []}\n"
+    small = "method: sft\ntrain: {epochs: 400, batch_size: 8, dtype: float32, threads: 1}\nevaluation: {prompts: []}\n"
     settings = f"model: {toy_folder}\ndata: {toy_rows}\n{small}"
     request.write(tmp_path / "job", "train", run_file=settings)
     job = queue.submit(Asked("train", "toy", str(tmp_path / "job")))

@@ -32,5 +32,9 @@ class TrainingFailed(UserError):
     """A run that would be, or became, wrong: no supervised tokens, NaN, no gradient, unchanged weights, a failed certificate."""
 
 
+class OutOfMemory(TrainingFailed):
+    """A run that does not fit into memory even one row at a time."""
+
+
 class GradingError(UserError):
     """A grader or a reward that gives no usable number: it raised, hung, returned NaN, or has no sandbox or judge to work with."""

@@ -9,7 +9,7 @@ from tests.batches.strategies import PROPERTY, examples
 from luthier.batches import streams
 from luthier.batches.examples import Example
 from luthier.batches.packing import Packing
-from luthier.batches.plan import cut
+from luthier.batches.plan import cut, shares
 from luthier.batches.streams import build_stream
 from luthier.text.sequence import Sequence
 
@@ -26,6 +26,38 @@ PACKINGS = [
 
 def _row(*lengths: int, first: int = 0) -> Example:
     return Example(tuple(Sequence(np.full(n, first), np.r_[0, np.ones(n - 1)].astype(np.float32)) for n in lengths))
+
+
+@PROPERTY
+@given(rows=examples(), budget=st.integers(1, 40), processes=st.integers(1, 4))
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_sharing_between_processes(packing: Packing, rows: list[Example], budget: int, processes: int) -> None:
+    """Each row is somebody's once, all have as many streams, and none is over the budget but a row that is so alone."""
+    found = shares(rows, budget, packing, processes)
+    micros = [micro for share in found for micro in share if not micro.idle]
+    assert len({len(share) for share in found}) == 1
+    assert sorted(i for micro in micros for i in micro.index) == list(range(len(rows)))
+    assert len(found[0]) <= -(-len(cut(rows, budget, packing)) // processes)
+    assert all(len(micro.index) == 1 for micro in micros if micro.num_tokens > min(budget, packing.max_tokens or budget))
+    assert all(len(micro.index) == 1 for share in found for micro in share if micro.idle)
+
+
+def test_one_stream_becomes_one_for_each_process() -> None:
+    """8 rows of 10 tokens would be one stream of 80: two processes compute 40 each, three 30, 30 and 20."""
+    rows = [_row(10, first=i) for i in range(8)]
+    for processes, sizes in ((1, [80]), (2, [40, 40]), (3, [30, 30, 20])):
+        found = shares(rows, 1000, Packing(1), processes)
+        assert [sum(micro.num_tokens for micro in share) for share in found] == sizes
+
+
+def test_who_has_nothing_left_idles_on_the_smallest_row() -> None:
+    """Two rows for three processes."""
+    *busy, idle = shares([_row(9), _row(5)], 1000, Packing(1), 3)
+    assert [[(micro.index.tolist(), micro.idle) for micro in share] for share in (*busy, idle)] == [
+        [([0], False)],
+        [([1], False)],
+        [([1], True)],
+    ]
 
 
 @PROPERTY

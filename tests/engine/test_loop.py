@@ -44,8 +44,8 @@ def test_a_number_that_is_none_fails_and_the_last_good_checkpoint_stays(
     """In step 4 of 6; the checkpoints after step 2 is the last one."""
     real = loop_module.accumulate
 
-    def poisoned(method, lot, budget, packing, device, address):
-        sums = real(method, lot, budget, packing, device, address)
+    def poisoned(method, lot, budget, packing, device, address, world):
+        sums = real(method, lot, budget, packing, device, address, world)
         if address[1] == 3 and what == "loss":
             sums.loss = value
         elif address[1] == 3:

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, text, update
 
 from luthier.store.database import Database, DatabaseError, now
 from luthier.store.home import Home
-from luthier.store.migrate import _copied, migrate
+from luthier.store.migrate import make_tables, migrate
 from luthier.store.tables import metadata, workers
 
 WORKER = {"host": "here", "process": 1, "offers": {}, "since": 0.0, "seen_at": 0.0}
@@ -28,10 +28,11 @@ def test_migrating_again_changes_nothing(database: Database, tmp_path: Path):
     assert [path.name for path in tmp_path.glob("l.db.0*")] == []
 
 
-def test_a_file_is_copied_before_its_tables_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_is_copied_before_its_tables_change(tmp_path: Path):
     old = Database(f"sqlite:///{tmp_path / 'l.db'}")
-    migrate(old)
-    copy = _copied(old, "0001")
+    with old.write() as connection:
+        make_tables(connection, "0001")
+    copy = migrate(old)
     assert copy is not None and copy.parent == tmp_path
     with sqlite3.connect(copy) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)

@@ -43,6 +43,9 @@ class Config(Spec):
     """Names of the layers to adapt (`q_proj`, or a regular expression that matches a whole path), or every linear layer but the head."""
     rank_stabilized: bool = False
     """Scale by alpha / √rank, so that a large rank keeps its effect."""
+    start: str | None = None
+    """The folder of an adapter on the same base that learning goes on from; rank, scaling and targets must be its own. What a method holds
+    the policy to is then that adapter as it was. Default: an adapter that changes nothing."""
 
     @property
     def scaling(self) -> float:
@@ -57,7 +60,7 @@ def attach(model: nn.Module, config: Config, name: str, generator: torch.Generat
     Raises:
         SettingsError: a target that matches no layer.
     """
-    others = {id(p) for other in {n for layer in layers(model).values() for n in layer.shapes} for p in trainable(model, other).values()}
+    others = {id(p) for layer in layers(model).values() for p in (*layer.lora_A.values(), *layer.lora_B.values())}
     for parameter in model.parameters():
         if id(parameter) not in others:
             parameter.requires_grad_(False)
@@ -142,6 +145,31 @@ def load(model: nn.Module, name: str, folder: Path, head: nn.Module | None) -> C
     """
     config = read_config(folder)
     attach(model, config, name, torch.Generator(), head)
+    _fill(model, name, folder)
+    return config
+
+
+def begin(model: nn.Module, config: Config, name: str) -> None:
+    """Give an adapter that was just attached the weights that it goes on from, where `config` names them.
+
+    Raises:
+        SettingsError: those are of another shape. ModelError: as `load`.
+    """
+    if config.start is None:
+        return
+    folder = Path(config.start)
+    known = read_config(folder)
+    if (known.rank, known.scaling) != (config.rank, config.scaling):
+        raise SettingsError(
+            f"`adapter.start`: {folder} has rank {known.rank} and scaling {known.scaling:g}, this run rank {config.rank} and scaling "
+            f"{config.scaling:g}. Set `adapter.rank={known.rank}` and `adapter.alpha={known.alpha:g}`"
+            + (", with `adapter.rank_stabilized=true`." if known.rank_stabilized else ".")
+        )
+    _fill(model, name, folder)
+
+
+def _fill(model: nn.Module, name: str, folder: Path) -> None:
+    """Weights from a folder. Raises `ModelError`: they do not fit."""
     weights = load_file(folder / WEIGHTS)
     expected = trainable(model, name)
     if set(weights) != set(expected):
@@ -151,7 +179,12 @@ def load(model: nn.Module, name: str, folder: Path, head: nn.Module | None) -> C
         if weights[key].shape != parameter.shape:
             raise ModelError(f"{folder}: {key} is {tuple(weights[key].shape)}, the model wants {tuple(parameter.shape)}. Another base?")
         parameter.data.copy_(weights[key])
-    return config
+
+
+def remove(model: nn.Module, name: str) -> None:
+    """Take the adapter `name` off its layers; nothing where there is none. Others stay."""
+    for layer in layers(model, name).values():
+        del layer.lora_A[name], layer.lora_B[name], layer.shapes[name]
 
 
 def merge(model: nn.Module, name: str) -> int:

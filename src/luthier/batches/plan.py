@@ -1,7 +1,7 @@
 """Cutting the rows of an optimizer step into streams: a pure function of the rows, the token budget and what the model allows."""
 
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,11 +12,19 @@ from luthier.batches.streams import lexical_order, num_computed
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows of one stream, as indices into the step's rows. `over_budget`: a single row that alone exceeds the token budget."""
+    """Rows of one stream, as indices into the step's rows. `over_budget`: a single row that alone exceeds the token budget.
+
+    `idle`: computed by a process that has nothing left, because the others still compute. It counts nothing.
+    """
 
     index: np.ndarray
     num_tokens: int
     over_budget: bool = False
+    idle: bool = False
+
+
+FEW = 8
+"""Streams for each process up to which they are cut anew, so that all processes have as much to do."""
 
 
 def cut(examples: Seq[Example], token_budget: int, packing: Packing) -> list[MicroBatch]:
@@ -27,6 +35,35 @@ def cut(examples: Seq[Example], token_budget: int, packing: Packing) -> list[Mic
     token_budget = min(token_budget, packing.max_tokens or token_budget)
     examples = tuple(examples)  # each is looked at several times: from the disk it is read once
     return [batch for rows in _compatible(examples, packing) for batch in _fill(examples, rows, token_budget, packing)]
+
+
+def shares(examples: Seq[Example], token_budget: int, packing: Packing, processes: int) -> list[list[MicroBatch]]:
+    """The streams of a step for each of so many processes: as many for each, with about as many tokens. For one, those of `cut`."""
+    micros = cut(examples, token_budget, packing)
+    if processes == 1 or not micros:
+        return [micros] * processes
+    turns = -(-len(micros) // processes)
+    if turns <= FEW:
+        micros = _evened(examples, token_budget, packing, micros, turns * processes)
+    found: list[list[MicroBatch]] = [[] for _ in range(processes)]
+    for micro in sorted(micros, key=lambda micro: -micro.num_tokens):
+        min((share for share in found if len(share) < turns), key=lambda share: sum(m.num_tokens for m in share)).append(micro)
+    smallest = min(range(len(examples)), key=lambda i: examples[i].num_tokens)
+    idle = MicroBatch(np.array([smallest]), examples[smallest].num_tokens, idle=True)
+    return [share + [idle] * (turns - len(share)) for share in found]
+
+
+def _evened(examples: Seq[Example], token_budget: int, packing: Packing, micros: list[MicroBatch], most: int) -> list[MicroBatch]:
+    """At most `most` streams, as small as they can be."""
+    examples, total = tuple(examples), sum(micro.num_tokens for micro in micros)
+    for eighths in range(9):
+        budget = -(-total * (8 + eighths) // (8 * most))
+        if budget >= token_budget:
+            break
+        smaller = cut(examples, budget, packing)
+        if len(smaller) <= most:
+            return [replace(micro, over_budget=micro.num_tokens > token_budget) for micro in smaller]
+    return micros
 
 
 def _compatible(examples: Seq[Example], packing: Packing) -> list[list[int]]:

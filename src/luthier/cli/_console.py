@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from luthier.cli._processes import is_first
 from luthier.cli._results import show
 from luthier.engine.report import Reporter, Silent
 from luthier.recipes.page import Results
@@ -86,7 +87,10 @@ class ConsoleReporter:
 
 
 def show_run(run: Callable[[Reporter], Run], as_json: bool) -> None:
-    """Run and show it; as JSON, print the record alone."""
+    """Run and show it; as JSON, print the record alone. Of several processes the first one shows it."""
+    if not is_first():
+        run(Silent())
+        return
     if as_json:
         sys.stdout.write(json.dumps(run(Silent()).record, indent=2) + "\n")
         return

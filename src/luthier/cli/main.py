@@ -42,10 +42,13 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from luthier.errors import UserError
+from luthier.errors import SettingsError, UserError
 
 SECTIONS = ("Start here", "Train", "After a run", "Platform", "More")
 """The order of the sections in `luthier --help`. A command that names none stands in the last."""
+
+SEVERAL = ("train", "resume")
+"""Commands that several processes may run together."""
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -115,6 +118,8 @@ def luthier(
 def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name). Returns the exit code; errors are raised."""
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if os.environ.get("WORLD_SIZE", "1") != "1" and called not in SEVERAL:
+        raise SettingsError(f"`luthier {called}` works in one process: start it without torchrun. Several can {' and '.join(SEVERAL)}.")
     app = build_app(called)
     result: Any = app(args=list(arguments) or ["--help"], prog_name="luthier", standalone_mode=False)
     return result if isinstance(result, int) else 0

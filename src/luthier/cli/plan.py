@@ -1,6 +1,7 @@
 """See what a run will need, and whether it fits, before anything is loaded."""
 
 import json
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ def command(
     fit: Annotated[str | None, typer.Option(metavar="SIZE", help="Propose settings that fit into so much memory, such as 24GB.")] = None,
     probe: Annotated[bool, typer.Option("--probe", help="Run three real steps for the time, instead of estimating it.")] = False,
     price: Annotated[float | None, typer.Option(metavar="PRICE", min=0, help="What an hour of this machine costs, in euros.")] = None,
+    processes: Annotated[int, typer.Option("--processes", "-p", min=1, help="For so many processes, as `luthier train` takes them.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")] = False,
 ) -> int:
     """See what a run will need, and whether it fits, before anything is loaded.
@@ -31,9 +33,12 @@ def command(
     from luthier.recipes.fit import Fitted, bytes_of
     from luthier.recipes.fit import fit as find
     from luthier.recipes.plan import estimate, survey
+    from luthier.recipes.several import of_several
 
     room = bytes_of(fit) if fit is not None else None
     known = survey(spec)
+    if processes > 1:
+        known = replace(known, assumed=(*known.assumed, of_several(spec, processes)))
     share = None
     if probe:
         from luthier.recipes.speed_probe import measure

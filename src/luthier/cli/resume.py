@@ -9,9 +9,15 @@ SECTION = "Train"
 
 def command(
     run: Annotated[str, typer.Argument(help="The run's folder.")],
+    processes: Annotated[int, typer.Option("--processes", "-p", min=1, help="As many as before, or another number.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a progress bar.")] = False,
-) -> None:
+) -> int | None:
+    if processes > 1:
+        from luthier.cli._processes import run_in
+
+        return run_in(processes, ["resume", run, *(["--json"] if as_json else [])])
     from luthier.cli._console import show_run
     from luthier.recipes.train import resume
 
     show_run(lambda reporter: resume(run, reporter), as_json)
+    return None

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.errors import UserError
+
 if TYPE_CHECKING:
     from luthier.jobs.process import Outcome
     from luthier.jobs.request import Request
@@ -23,7 +25,6 @@ def command(
 
     The outcome is left in the folder, as outcome.json.
     """
-    from luthier.errors import UserError
     from luthier.jobs.process import Outcome, die_with
     from luthier.jobs.request import read
 
@@ -48,7 +49,9 @@ def _train(folder: Path, request: "Request") -> "Outcome":
 
     run = folder / RUN
     made = resume(run) if RunFolder(run).is_run else train(load_run(str(folder / RUN_FILE), out=str(run)))
-    return Outcome(made.record["status"], made.record["alarm"] or f"{made.record['steps']:,} steps")
+    record = made.record
+    details = {"steps": record["steps"], "trained_tokens": record["tokens"]}
+    return Outcome(record["status"], record["alarm"] or f"{record['steps']:,} steps", details=details)
 
 
 def _validate_train(folder: Path, request: "Request") -> "Outcome":
@@ -59,6 +62,38 @@ def _validate_train(folder: Path, request: "Request") -> "Outcome":
 
     errors = [finding.message for finding in preflight(load_run(str(folder / RUN_FILE))) if finding.severity == "error"]
     return Outcome("failed", "\n".join(errors)) if errors else Outcome("valid", "its files and settings are sound")
+
+
+def _tune(folder: Path, request: "Request") -> "Outcome":
+    from luthier.jobs.process import Outcome
+    from luthier.models.device import is_out_of_memory
+    from luthier.recipes.tuning import error_of
+
+    try:
+        return _train(folder, request)
+    except (UserError, MemoryError) as error:
+        failure = error_of(error)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        failure = error_of(MemoryError(str(error)))
+    return Outcome("failed", failure["message"], error=failure)
+
+
+def _validate_tune(folder: Path, request: "Request") -> "Outcome":
+    from luthier.jobs.process import Outcome
+    from luthier.jobs.request import RUN_FILE
+    from luthier.recipes.tuning import validate
+    from luthier.spec.load import to_yaml
+
+    assert request.tuning is not None
+    found = validate(request.tuning, folder)
+    details = {"resolved": found.resolved, "notes": [{"level": level, "message": text} for level, text in found.notes]}
+    if found.error is not None or found.run is None:
+        message = found.error["message"] if found.error else ""
+        return Outcome("failed", message, details=details, error=found.error)
+    (folder / RUN_FILE).write_text(to_yaml(found.run), encoding="utf-8")
+    return Outcome("valid", "its files and settings are sound", details=details)
 
 
 def _check(folder: Path, request: "Request") -> "Outcome":
@@ -80,5 +115,9 @@ def _validate_check(folder: Path, request: "Request") -> "Outcome":
     return Outcome("failed", f"There is no file {missing[0]}.") if missing else Outcome("valid", "its files are there")
 
 
-DO: "dict[str, Callable[[Path, Request], Outcome]]" = {"train": _train, "check": _check}
-VALIDATE: "dict[str, Callable[[Path, Request], Outcome]]" = {"train": _validate_train, "check": _validate_check}
+DO: "dict[str, Callable[[Path, Request], Outcome]]" = {"train": _train, "check": _check, "tune": _tune}
+VALIDATE: "dict[str, Callable[[Path, Request], Outcome]]" = {
+    "train": _validate_train,
+    "check": _validate_check,
+    "tune": _validate_tune,
+}

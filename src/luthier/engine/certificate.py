@@ -29,6 +29,7 @@ from luthier.methods.base import Method
 from luthier.models.device import available_bytes, is_out_of_memory, return_freed_memory
 from luthier.models.forward import Root, attention_of
 from luthier.models.shorten import shortened
+from luthier.models.world import ALONE, World
 from luthier.spec.base import Spec
 
 PERTURBATION = 0.02
@@ -77,7 +78,8 @@ class NaiveRoot(Root):
                 wide = logits if logits.dtype == torch.float64 else logits.float()
                 parts.append((wide / temperature).log_softmax(-1))
         logp = torch.cat(parts)[stream.read_at]
-        return Scores(logp.gather(1, stream.targets[:, None])[:, 0], -(logp.exp() * logp).sum(-1))
+        logprobs = logp.gather(1, stream.targets[:, None])[:, 0]
+        return Scores(logprobs, -(logp.exp() * logp).sum(-1), correct=logprobs == logp.amax(-1))
 
 
 def naive_rows(example: Example, device: torch.device) -> Rows:
@@ -141,15 +143,16 @@ class Certifier:
         token_budget: int,
         tolerance: float,
         seed: int,
+        world: World = ALONE,
     ) -> None:
-        self.root, self.masters, self.make, self.trainable = root, masters, make, trainable
+        self.root, self.masters, self.make, self.trainable, self.world = root, masters, make, trainable, world
         self.lot, self.tolerance, self.seed = lot, tolerance, seed
         total = sum(e.num_tokens for e in lot.examples)
         self.token_budget = max(8, min(token_budget, total // 2))  # two streams at least: accumulation is part of the proof
 
     def check(self, step: int) -> Finding:
         """Compare at the current weights, perturbed. `step` seeds the perturbation. Out of memory: on the first and last layers alone."""
-        whole = self._has_room()
+        whole = self.world.once(self._has_room)
         try:
             return self._compared(step, whole)
         except RuntimeError as error:
@@ -158,22 +161,32 @@ class Certifier:
         return self._compared(step, whole=False)
 
     def _compared(self, step: int, whole: bool) -> Finding:
+        with self._perturbed_for_a_while(step):
+            root = self.root if whole else shortened(self.root)
+            masters = self.masters if root is self.root else Masters(self.trainable(root), self.world)
+            fast, naive = self._both(root, masters)
+            return self.finding(step, root, masters, fast, naive)
+
+    @contextmanager
+    def _perturbed_for_a_while(self, step: int) -> Iterator[None]:
+        """Without dropout, and with noise on what learns, which comes back bit for bit."""
         before = {name: value.clone() for name, value in self.masters.values().items()}
         return_freed_memory()
-        with _without_dropout(self.root.model):
+        with without_dropout(self.root.model):
             try:
                 self.masters.load(self._perturbed(before, step))
-                root = self.root if whole else shortened(self.root)
-                masters = self.masters if root is self.root else Masters(self.trainable(root))
-                fast, naive = self._both(root, masters)
-                in_fp32 = next(iter(masters.parameters.values())).dtype == torch.float32
-                exact_fast, exact = (fast, naive) if in_fp32 else self._in_type(root, masters, torch.float32)
-                fp32 = relative_difference(exact_fast, exact)
-                fp32_noise = self._fp32_noise(root, masters, exact) if fp32 > self.tolerance else None
+                yield
             finally:
                 self.masters.clear()
                 self.masters.load(before)
                 return_freed_memory()
+
+    def finding(self, step: int, root: Root, masters: Masters, fast: Gradient, naive: Gradient) -> Finding:
+        """How far two gradients in the run's type are apart, and the same two in fp32."""
+        in_fp32 = next(iter(masters.parameters.values())).dtype == torch.float32
+        exact_fast, exact = (fast, naive) if in_fp32 else self._in_type(root, masters, torch.float32)
+        fp32 = relative_difference(exact_fast, exact)
+        fp32_noise = self._fp32_noise(root, masters, exact) if fp32 > self.tolerance else None
         own = None if in_fp32 else relative_difference(fast, naive)
         noise = None if in_fp32 else relative_difference(naive, exact)
         passed = fp32 <= max(self.tolerance, 2 * (fp32_noise or 0)) and (own is None or noise is None or own <= 2 * noise)
@@ -197,25 +210,34 @@ class Certifier:
 
     def _perturbed(self, values: Gradient, step: int) -> Gradient:
         draws = generator(self.seed, "certificate", step)
-        noise = {name: torch.from_numpy(draws.standard_normal(value.shape, dtype=np.float32)) for name, value in values.items()}
+        shapes = {name: self.masters.parameters[name].shape for name in values}
+        noise = self.masters.parts({name: torch.from_numpy(draws.standard_normal(shapes[name], dtype=np.float32)) for name in values})
         return {name: value + PERTURBATION * noise[name].to(value.device) for name, value in values.items()}
 
     def _has_room(self) -> bool:
         """Whether the whole model fits in fp32, with four gradients and half as much again for the computation."""
         wider = sum(p.numel() * (4 - p.element_size()) for p in self.root.model.parameters())
         gradients = 4 * 4 * sum(p.numel() for p in self.masters.masters.values())
-        return self.root.device.type != "cpu" or available_bytes() > 1.5 * (wider + gradients)
+        return self.root.device.type != "cpu" or available_bytes() > 1.5 * (wider + gradients) * self.world.size
 
     def _both(self, root: Root, masters: Masters) -> tuple[Gradient, Gradient]:
+        return self._fast_gradient(root, masters), self.naive_gradient(root, masters)
+
+    def _fast_gradient(self, root: Root, masters: Masters) -> Gradient:
+        """As in a step of the run: of all processes."""
         masters.clear()
-        accumulate(self.make(root), self.lot, self.token_budget, root.packing, root.device, (self.seed, 0))
+        accumulate(self.make(root), self.lot, self.token_budget, root.packing, root.device, (self.seed, 0), self.world)
+        masters.sum_gradients()
         fast = {name: value.clone() for name, value in masters.gradients().items()}
         masters.clear()
+        return fast
+
+    def naive_gradient(self, root: Root, masters: Masters) -> Gradient:
         with _without_checkpointing(root.model):
             self._naive(root)
         naive = {name: value.clone() for name, value in masters.gradients().items()}
         masters.clear()
-        return fast, naive
+        return naive
 
     def _naive(self, root: Root) -> None:
         plain = NaiveRoot(root.model, Packing(3), None)
@@ -297,7 +319,7 @@ def _without_checkpointing(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
+def without_dropout(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for all but the layers' own flag, which gradient checkpointing listens to."""
     before = {module: module.training for module in model.modules()}
     model.eval()

@@ -7,7 +7,7 @@ A checkpoint is a folder `checkpoints/step-00000120` with the weights in the ada
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,13 @@ def find_damage(path: Path) -> str | None:
     return None
 
 
-def prune(folder: RunFolder, keep_states: int, keep_weights: int, best: int | None) -> None:
-    """Keep the newest `keep_states` full states and `keep_weights` weights; the best weights besides."""
+def prune(folder: RunFolder, keep_states: int, keep_weights: int, best: int | None, others: Collection[int] = ()) -> None:
+    """Keep the newest `keep_states` full states and `keep_weights` weights; the best weights, and those of `others`, besides."""
     steps = steps_kept(folder)
     whole = steps_kept(folder, with_state=True)[-keep_states:]
     for step in [step for step in steps if step not in whole]:
         for name in (STATE, STATE_TENSORS):  # the small file first: without it the checkpoint counts as weights alone
             (path_of(folder, step) / name).unlink(missing_ok=True)
     for step in steps[: -max(keep_weights, keep_states)]:
-        if step != best:
+        if step != best and step not in others:
             shutil.rmtree(path_of(folder, step))

@@ -20,10 +20,10 @@ LOCK_WAIT_S = 2.0
 
 
 class RunFolder:
-    """Paths of a run and the only writers into them."""
+    """Paths of a run and the only writers into them. `writes`: whether this process is the one that tells what happens."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
         self.run_file = path / "run.yaml"
         self.record_file = path / "record.json"
         self.metrics_file = path / "metrics.jsonl"
@@ -91,7 +91,16 @@ class RunFolder:
 
     def event(self, kind: str, message: str, **details: Any) -> None:
         """Add a line to `events.jsonl`."""
-        append_line(self.events_file, {"time": round(time.time(), 3), "kind": kind, "message": message, **details})
+        self.add_line(self.events_file, {"time": round(time.time(), 3), "kind": kind, "message": message, **details})
+
+    def add_line(self, path: Path, value: dict[str, Any]) -> None:
+        """Add a line to one of the run's files, where this process writes.
+
+        Raises:
+            RunError: the disk is full or read-only.
+        """
+        if self.writes:
+            append_line(path, value)
 
     def read_record(self) -> dict[str, Any]:
         """`record.json`.

@@ -4,7 +4,8 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,23 +18,21 @@ from luthier.engine.certificate import Certifier, Finding, choose, middle_step
 from luthier.engine.checkpoint import Progress
 from luthier.engine.energy import EnergyMeter
 from luthier.engine.first_step import check_first_step
-from luthier.engine.folder import append_line, keep_lines
+from luthier.engine.folder import keep_lines
 from luthier.engine.gradient import StepSums, accumulate
 from luthier.engine.report import Reporter
 from luthier.engine.samples import write_samples
+from luthier.engine.schedule import Schedule
 from luthier.engine.setup import Setup
+from luthier.engine.sharded_certificate import ShardedCertifier
+from luthier.engine.sharding import masters_of
 from luthier.engine.stop import StopSignal
-from luthier.engine.trainable import Masters
-from luthier.engine.validation import by_dataset, measure
-from luthier.errors import TrainingFailed
+from luthier.engine.validation import best_steps, by_dataset, drawn_anew, measure
+from luthier.engine.within_memory import within_memory
 from luthier.methods.base import CERTIFICATE, VALIDATION
-from luthier.models.device import is_out_of_memory
 from luthier.models.estimate import step_flops
 
 T = TypeVar("T")
-
-SHARE_BETWEEN = 10
-"""Validations and checkpoints a run, where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class Loop:
 
     def __init__(self, setup: Setup, reporter: Reporter, stop: StopSignal) -> None:
         self.setup, self.reporter, self.stop = setup, reporter, stop
-        self.spec, self.folder, self.root = setup.spec, setup.folder, setup.root
+        self.spec, self.folder, self.root, self.world = setup.spec, setup.folder, setup.root, setup.world
         self.method = setup.make_method(setup.root)
-        self.masters = Masters(setup.adapter.trainable(setup.root))
+        self.masters = masters_of(setup.adapter.trainable(setup.root), setup.world)
         self.first_weights = self.masters.fingerprint()
         self.rate = self.spec.optimizer.learning_rate or setup.adapter.module.LEARNING_RATE
         number = self.root.model.config.get_text_config().num_hidden_layers
@@ -64,8 +63,7 @@ class Loop:
         self.state = self.method.first_state()
         self.lots = lots.plan(self.method, setup.train, self.spec.train)
         self.total = self.lots.total_steps
-        self.validate_every = self.spec.evaluation.every or max(1, math.ceil(self.total / SHARE_BETWEEN))
-        self.save_every = self.spec.checkpoints.every or max(1, math.ceil(self.total / SHARE_BETWEEN))
+        self.schedule = Schedule.of(self.lots, self.spec)
         self.by_worth = self.method.on_policy and self.method.roles.checks
         """What the best weights are says a check that is never learned from, and not validation."""
         self.finished_step: int | None = None
@@ -80,16 +78,9 @@ class Loop:
         size = sum(p.numel() for p in self.root.model.parameters())
         chosen = choose(examples, min(spec.certificate.rows, len(examples)), size, spec.train.seed)
         lot = self.method.refresh(self.method.collect([examples[i] for i in chosen], self.state, CERTIFICATE))
-        return Certifier(
-            self.root,
-            self.masters,
-            setup.make_method,
-            setup.adapter.trainable,
-            lot,
-            setup.token_budget,
-            spec.certificate.tolerance,
-            spec.train.seed,
-        )
+        given = (self.root, self.masters, setup.make_method, setup.adapter.trainable, lot, setup.token_budget)
+        how = (spec.certificate.tolerance, spec.train.seed, self.world)
+        return Certifier(*given, *how) if setup.sharded is None else ShardedCertifier(setup.sharded, *given, *how)
 
     # -- the run ------------------------------------------------------------------------------------------------
 
@@ -101,6 +92,8 @@ class Loop:
         """
         self._restore()
         self.reporter.started(self.setup.description, self.total, self.progress.step)
+        kept = list(self.schedule.epochs_kept)
+        self.folder.event("plan", f"{self.total:,} steps", step=self.progress.step, total_steps=self.total, epochs_kept=kept)
         self.root.train()
         self.energy_before = self.progress.energy_wh
         try:
@@ -127,7 +120,7 @@ class Loop:
                 for index in batches[self.progress.step_in_epoch :]:
                     if self._ended() or self.progress.step >= self.total:
                         return "succeeded"
-                    if self.stop.requested:
+                    if self.world.any(self.stop.requested):
                         self._save()
                         return "paused"
                     self._step(lot.take(index))
@@ -144,10 +137,10 @@ class Loop:
 
     def _lot(self, number: int) -> Lot:
         """Lot `number`; a new one's metrics are written, and the weights that drew it kept where they are the best so far."""
-        lot = self.lots.get(self.method, self.state, number, self.folder)
+        lot = self.lots.get(self.method, self.state, number, self.folder, self.world)
         begins = (self.progress.epoch, self.progress.step_in_epoch) == (0, 0)
         if begins and lot.metrics:
-            append_line(self.folder.metrics_file, {"step": self.progress.step + 1, "kind": "lot", "lot": number, **lot.metrics})
+            self._line({"step": self.progress.step + 1, "kind": "lot", "lot": number, **lot.metrics})
             self.reporter.collected(self.progress.step + 1, lot.metrics)
             refusals.refuse_other_sampler(number, lot.metrics.get("sampler_gap", 0.0), self.setup.dtype.dtype)
         worth = self.method.worth(self.state, lot) if begins else None
@@ -187,43 +180,32 @@ class Loop:
         step = self.progress.step
         if step in self.certified_steps:
             self._certify()
-        if step % self.validate_every == 0 and step != self.total:
+        if step in self.schedule.glanced:
+            self._glance()
+        if step in self.schedule.validated and step != self.total:
             self._validate()
-        if step % self.save_every == 0 and step != self.total:
+        if step in self.schedule.saved and step != self.total:
             self._save()
 
     def _gradient(self, lot: Lot) -> StepSums:
         """The step's gradient in the masters."""
         address = (self.spec.train.seed, self.progress.step)
-        return self._within_memory(lambda budget: accumulate(self.method, lot, budget, self.root.packing, self.setup.device, address))
+        given = (self.root.packing, self.setup.device, address, self.world)
+        sums = self._within_memory(lambda budget: accumulate(self.method, lot, budget, *given))
+        self.masters.sum_gradients()
+        return sums
 
     def _within_memory(self, compute: Callable[[int], T]) -> T:
-        """`compute` at the token budget. Out of memory: again at half of it, which changes nothing but time.
+        return within_memory(compute, self.progress, self._less_memory)
 
-        Raises:
-            TrainingFailed: a single row does not fit.
-        """
-        while True:
-            budget = self.progress.token_budget
-            try:
-                return compute(budget)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if budget <= 8:
-                    raise TrainingFailed(
-                        "Out of memory with one row at a time. Set `train.gradient_checkpointing=true`, `train.dtype=bfloat16` or a "
-                        "smaller `data.max_length`, or take a smaller model."
-                    ) from error
-            self.masters.clear()
-            self.progress.token_budget = budget // 2
-            self._event("out_of_memory", f"out of memory: the token budget is now {self.progress.token_budget}")
+    def _less_memory(self) -> None:
+        self.masters.clear()
+        self._event("out_of_memory", f"out of memory: the token budget is now {self.progress.token_budget}")
 
     def _clip(self, sums: StepSums) -> float:
         """Clip to `max_grad_norm`; the norm before. Refuses what would train silently wrong."""
-        masters = list(self.masters.masters.values())
         limit = self.spec.optimizer.max_grad_norm
-        norm = float(torch.nn.utils.clip_grad_norm_(masters, limit if limit is not None else math.inf))
+        norm = self.masters.clip(limit if limit is not None else math.inf)
         step = self.progress.step + 1
         refusals.refuse_infinite(step, sums.loss, norm, self.rate)
         if step == 1 and not self.method.on_policy:  # rewards may all be equal in a first lot
@@ -241,24 +223,34 @@ class Loop:
             "grad_norm": norm,
             "tokens_per_second": sums.num_tokens / seconds,
             "seconds": seconds,
-            **({"share_of_limit": flops / (limit * 1e9) / seconds} if limit else {}),
+            **({"share_of_limit": flops / (limit * self.world.size * 1e9) / seconds} if limit else {}),
         }
-        append_line(self.folder.metrics_file, {**metrics, "kind": "train"})
+        self._line({**metrics, "kind": "train"})
         left = self.progress.seconds / self.progress.step * (self.total - self.progress.step)
         self.reporter.step(metrics, left)
 
     # -- on the way ---------------------------------------------------------------------------------------------
+
+    def _line(self, values: dict[str, Any]) -> None:
+        self.folder.add_line(self.folder.metrics_file, values)
 
     def _event(self, kind: str, message: str) -> None:
         self.folder.event(kind, message, step=self.progress.step)
         self.reporter.event(message)
 
     def _certify(self) -> Finding:
-        finding = self.certifier.check(self.progress.step)
+        finding = self.world.gather(self.certifier.check(self.progress.step))[0]
         self.progress.certificate.append(finding.as_dict())
         self.folder.event("certificate", "passed" if finding.passed else "FAILED", **finding.as_dict())
         refusals.refuse_inexact(finding, self.spec.certificate.tolerance)
         return finding
+
+    def _glance(self) -> None:
+        """A look at a few validation rows."""
+        lot = self._validation_lot()
+        some = drawn_anew(len(lot), self.spec.evaluation.glance_rows, self.spec.train.seed, self.progress.step)
+        metrics = self._measure(self.method.refresh(lot.take(some)))
+        self._line({"step": self.progress.step, "kind": "glance", **metrics})
 
     def _validate(self) -> None:
         setup = self.setup
@@ -273,9 +265,11 @@ class Loop:
             self.progress.evaluations_since_best = 0 if best else self.progress.evaluations_since_best + 1
             if best:
                 self.progress.best_loss, self.progress.best_step = metrics["loss"], self.progress.step
-            append_line(self.folder.metrics_file, {"step": self.progress.step, "kind": "validation", **metrics})
+            self._line({"step": self.progress.step, "kind": "validation", **metrics})
             self.reporter.validated(self.progress.step, metrics, best)
-        write_samples(setup, self.progress.step)
+        if self.spec.evaluation.prompts:
+            with setup.alone() as first:
+                self.world.once(lambda: write_samples(first, self.progress.step))
         if setup.validation and best and self.spec.evaluation.patience is not None:
             self._save()
         self.finished_step = self.progress.step
@@ -287,7 +281,8 @@ class Loop:
         return self.validation_lot
 
     def _measure(self, lot: Lot) -> dict[str, float]:
-        return self._within_memory(lambda budget: measure(self.method, lot, budget, self.root.packing, self.setup.device, self.root))
+        given = (self.root.packing, self.setup.device, self.root, self.world)
+        return self._within_memory(lambda budget: measure(self.method, lot, budget, *given))
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -297,27 +292,31 @@ class Loop:
     def _save(self) -> None:
         self._count_energy()
         self.progress.method_state = self.state.model_dump(mode="json")
-        weights = self.masters.values()
-        tensors = {f"weights/{name}": value for name, value in weights.items()}
-        tensors |= {f"optimizer/{k}": v for k, v in optimizer.state_tensors(self.optimizer, self.masters.masters).items()}
+        weights = self.masters.whole(self.masters.values())
+        memory = self.masters.whole(optimizer.state_tensors(self.optimizer, self.masters.masters))
+        self.world.once(lambda: self._write(weights, memory))
+
+    def _write(self, weights: dict[str, Tensor], memory: dict[str, Tensor]) -> None:
+        tensors = {f"weights/{name}": value for name, value in weights.items()} | {f"optimizer/{k}": v for k, v in memory.items()}
         checkpoint.save(self.folder, self.progress, tensors, lambda path: self.setup.write_weights(weights, path))
         keep = self.spec.checkpoints
-        checkpoint.prune(self.folder, keep.keep_states, keep.keep_weights, self.progress.best_step)
+        others = {*self.schedule.epochs_kept, *best_steps(self.folder, keep.keep_best)}
+        checkpoint.prune(self.folder, keep.keep_states, keep.keep_weights, self.progress.best_step, others)
 
     def _restore(self) -> None:
         """Go on from the newest whole checkpoint; lines of steps that will be made again are dropped."""
-        found = checkpoint.load_latest(self.folder, self.setup.device)
+        found = checkpoint.load_latest(self.folder, self.setup.device if self.setup.sharded is None else torch.device("cpu"))
         last_step = -1
         if found is not None:
             self.progress, tensors = found
             last_step = self.finished_step = self.progress.step
-            self.masters.load({k[8:]: v for k, v in tensors.items() if k.startswith("weights/")})
-            memory = {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer/")}
+            self.masters.load(self.masters.parts({k[8:]: v for k, v in tensors.items() if k.startswith("weights/")}))
+            memory = self.masters.parts({k[10:]: v for k, v in tensors.items() if k.startswith("optimizer/")})
             optimizer.load_state(self.optimizer, self.masters.masters, memory)
             self.state = type(self.state).model_validate(self.progress.method_state)
             self._event("resumed", f"going on after step {self.progress.step}")
         for path in (self.folder.metrics_file, self.folder.samples_file):
-            keep_lines(path, last_step)
+            self.world.once(partial(keep_lines, path, last_step))
 
     def _finish(self) -> None:
         """The last certificate and validation, and the best weights back where the run stopped early.
@@ -336,8 +335,9 @@ class Loop:
             why = "the best check" if self.by_worth else "the lowest validation loss"
             self._event("restored", f"the weights of step {best} had {why} and are taken")
             self.masters.load(self._weights_of(best))
-        refusals.refuse_unmoved(self.progress.step, self.masters.fingerprint() != self.first_weights, self.rate)
+        moved = self.world.any(self.masters.fingerprint() != self.first_weights)
+        refusals.refuse_unmoved(self.progress.step, moved, self.rate)
 
     def _weights_of(self, step: int) -> dict[str, Tensor]:
         """The weights that are for use as checkpoint `step` has them, a critic's as they are."""
-        return {**self.masters.values(), **self.setup.read_weights(checkpoint.path_of(self.folder, step))}
+        return {**self.masters.values(), **self.masters.parts(self.setup.read_weights(checkpoint.path_of(self.folder, step)))}

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from luthier.engine.checkpoint import Progress
 from luthier.engine.folder import RunFolder, fsync
 from luthier.errors import RunError
 from luthier.methods.base import Method
+from luthier.models.world import ALONE, World
 from luthier.spec.base import Spec
 from luthier.spec.run import LoopSpec
 from luthier.text.sequence import Sequence
@@ -29,24 +31,26 @@ class LotPlan:
     """Lots of `epochs` passes each, `total_steps` optimizer steps in all.
 
     `groups`: which examples each lot is made of. Off-policy there is one lot, the data itself; on-policy one for every
-    `prompts_per_lot` examples, collected when its turn comes.
+    `prompts_per_lot` examples, collected when its turn comes. `epoch_ends`: the steps that end a pass over the data; empty on-policy,
+    where answers may be left out and nobody knows before.
     """
 
     examples: Seq[Example]
     groups: list[np.ndarray]
     epochs: int
     total_steps: int
+    epoch_ends: tuple[int, ...] = ()
     _latest: tuple[int, Lot] | None = None
 
     @property
     def number(self) -> int:
         return len(self.groups)
 
-    def get(self, method: Method[Spec, Spec], state: Spec, number: int, folder: RunFolder) -> Lot:
-        """Lot `number`: from the run folder if it is there, so that a killed run does not sample again."""
+    def get(self, method: Method[Spec, Spec], state: Spec, number: int, folder: RunFolder, world: World = ALONE) -> Lot:
+        """Lot `number`: from the run folder if it is there, so that a killed run does not sample again. Written by the first process."""
         if self._latest is None or self._latest[0] != number:
             path = folder.lots / f"lot-{number:06d}.safetensors"
-            if path.is_file():
+            if world.once(path.is_file):
                 lot = read(path)
             else:
                 group = [self.examples[i] for i in self.groups[number]] if method.on_policy else self.examples
@@ -55,7 +59,7 @@ class LotPlan:
                 if lot.metrics:
                     lot.metrics["seconds"] = time.perf_counter() - began
                 if lot.row_columns or lot.token_columns:
-                    write(lot, path)
+                    world.once(lambda: write(lot, path))
             self._latest = number, lot
         return self._latest[1]
 
@@ -71,11 +75,14 @@ def plan(method: Method[Spec, Spec], examples: Seq[Example], spec: LoopSpec) -> 
         datasets = column(examples, "dataset")
         passes = range(spec.epochs)
         groups = [g for number in passes for g in in_order(datasets, method.order.weights, method.prompts_per_lot, spec.seed, number)]
+        ends: list[int] = []
         steps = epochs * sum(math.ceil(len(group) * method.rows_per_prompt / spec.batch_size) for group in groups)
     else:
         groups = [np.arange(len(examples))]
-        steps = sum(method.num_batches(Lot(examples), epoch) for epoch in range(epochs))
-    return LotPlan(examples, groups, epochs, min(steps, spec.max_steps or steps))
+        ends = list(accumulate(method.num_batches(Lot(examples), epoch) for epoch in range(epochs)))
+        steps = ends[-1]
+    total = min(steps, spec.max_steps or steps)
+    return LotPlan(examples, groups, epochs, total, tuple(end for end in ends if end <= total))
 
 
 def write(lot: Lot, path: Path) -> None:

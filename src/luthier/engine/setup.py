@@ -1,10 +1,11 @@
 """`Setup`: everything the loop is given. Made once by a recipe; a resumed run gets the same one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors.torch import load_file
@@ -12,16 +13,21 @@ from torch import nn
 
 from luthier.batches.examples import Example
 from luthier.engine.folder import RunFolder
+from luthier.engine.sharding import Sharded
 from luthier.methods.base import Method
 from luthier.models import heads
 from luthier.models.device import DtypeChoice
 from luthier.models.forward import Root
+from luthier.models.world import ALONE, World
 from luthier.spec.base import Spec
 from luthier.spec.run import RunSpec
 from luthier.text.renderer import Renderer
 
 POLICY = "default"
 """The adapter that learns, as PEFT calls a sole adapter."""
+
+REFERENCE = "reference"
+"""The frozen adapter that is the reference, where the policy starts from an adapter that is something already."""
 
 CRITIC = "critic"
 """The adapter of a critic, and its scalar head."""
@@ -42,6 +48,12 @@ class AdapterChoice:
     def role(self) -> str | None:
         """The routing of the policy: the adapter's name, or None where the base's own weights learn."""
         return None if self.module.WHOLE_MODEL else POLICY
+
+    @property
+    def start(self) -> str | None:
+        """The folder of the adapter that learning goes on from, where it does not begin anew."""
+        start: str | None = getattr(self.config, "start", None)
+        return start
 
     def trainable(self, root: Root) -> dict[str, nn.Parameter]:
         """What learns, by name: the policy's weights as they are saved; of a critic `critic/…`, of heads `heads/…`."""
@@ -71,6 +83,18 @@ class Setup:
     description: dict[str, str] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     """What is known before the first step: fingerprints, versions, machine, tier."""
+    world: World = ALONE
+    sharded: Sharded | None = None
+    """Where the root's weights lie in parts."""
+
+    @contextmanager
+    def alone(self) -> Iterator[Self]:
+        """This setup for the first process alone, which has all weights meanwhile. Called by all; the others do nothing with it."""
+        if self.sharded is None:
+            yield replace(self, world=ALONE)
+            return
+        with self.sharded.whole() as root:
+            yield replace(self, root=root, world=ALONE, sharded=None)
 
     @property
     def makes_reward_model(self) -> bool:

@@ -43,13 +43,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the judge said; or `refusal`, its own words; or `fault`, why there is no answer, without a full stop."""
+    """What the judge said; or `refusal`, its own words; or `fault`, why there is no answer, without a full stop.
+
+    `tokens`: read and written; `written`: of them those of its answer, where that is told.
+    """
 
     text: str = ""
     refusal: str = ""
     fault: str = ""
     tokens: int = 0
     model: str = ""
+    written: int = 0
 
 
 class Judge(Protocol):

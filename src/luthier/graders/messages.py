@@ -61,16 +61,18 @@ class JudgeMessage(Spec):
     """Always `message`."""
 
 
-def written(messages: Sequence[JudgeMessage], case: Case, instruction: str) -> list[dict[str, Any]]:
-    """The messages of chat completions; `instruction` stands at the end, so that a judge without structured output knows what to write.
+def turns(messages: Sequence[JudgeMessage], case: Case) -> list[dict[str, Any]]:
+    """The messages of chat completions.
 
     Raises:
         Unfilled: a variable without a value.
     """
-    return [
-        *({"role": message.role, "content": _content(message, case)} for message in messages),
-        {"role": "system", "content": instruction},
-    ]
+    return [{"role": message.role, "content": _content(message, case)} for message in messages]
+
+
+def written(messages: Sequence[JudgeMessage], case: Case, instruction: str) -> list[dict[str, Any]]:
+    """As `turns`; `instruction` stands at the end, so that a judge without structured output knows what to write. Raises as `turns`."""
+    return [*turns(messages, case), {"role": "system", "content": instruction}]
 
 
 def _content(message: JudgeMessage, case: Case) -> str | list[dict[str, Any]]:

@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 OUTCOME, LOG = "outcome.json", "work.log"
 """In the job's folder: how the process ended, in its own words; and what it printed."""
@@ -21,11 +22,16 @@ PERIOD_S = 1.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job's process ended. `status`: valid, succeeded, paused or failed. `again`: it failed in a way that is worth another try."""
+    """How a job's process ended. `status`: valid, succeeded, paused or failed. `again`: it failed in a way that is worth another try.
+
+    `details`: what it found out, by name. `error`: of a fine-tuning job that failed, `code`, `message` and `param` as OpenAI has them.
+    """
 
     status: str
     message: str
     again: bool = False
+    details: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
 
     def write(self, folder: Path) -> None:
         """Whole or not at all."""

@@ -1,19 +1,16 @@
 """The queue: what people ask for, kept in the database before anybody is told. Workers take from it by leases (`leases.py`)."""
 
-import secrets
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from luthier.jobs.records import Event, Job, JobError, end_those_waiting, ending, get, job_of, move, tell
 from luthier.jobs.transitions import ENDED, refuses
 from luthier.store.database import Database, now
+from luthier.store.ids import new
 from luthier.store.tables import job_dependencies, job_events, jobs
-
-ALPHABET = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,11 @@ class Asked:
     after: Sequence[str] = ()
     validated: bool = False
 
+    @property
+    def called(self) -> str:
+        """Its kind, as events say it."""
+        return "fine-tuning" if self.kind == "tune" else self.kind
+
 
 class Queue:
     """All jobs of a database whose tables are up to date."""
@@ -42,31 +44,8 @@ class Queue:
         Raises:
             JobError: it waits for a job that is not there, or will never succeed.
         """
-        number = "ftjob-" + "".join(secrets.choice(ALPHABET) for _ in range(24))
         with self.database.write() as connection:
-            for needed in asked.after:
-                status = get(connection, needed).status
-                if status in ENDED - {"succeeded"}:
-                    raise JobError(f"The job cannot wait for {needed}, which has {status}. Leave it out, or submit that one again.")
-            row = {
-                "id": number,
-                "project": asked.project,
-                "kind": asked.kind,
-                "name": asked.name,
-                "folder": asked.folder,
-                "needs": dict(asked.needs),
-                "status": "queued" if asked.validated else "validating_files",
-                "priority": asked.priority,
-                "created_at": now(),
-                "not_before": 0.0,
-                "failures": 0,
-                "losses": 0,
-            }
-            connection.execute(insert(jobs).values(row))
-            if asked.after:
-                connection.execute(insert(job_dependencies), [{"job": number, "needs": needed} for needed in dict.fromkeys(asked.after)])
-            tell(connection, number, f"Created {asked.kind} job: {number}")
-            return get(connection, number)
+            return add(connection, asked)
 
     def get(self, number: str) -> Job:
         """Raises `JobError` where there is none."""
@@ -136,3 +115,35 @@ class Queue:
                 tell(connection, number, f"The job was {wanted}")
                 end_those_waiting(connection, number, wanted)
             return get(connection, number)
+
+
+def add(connection: Connection, asked: Asked) -> Job:
+    """A new job, inside somebody's transaction.
+
+    Raises:
+        JobError: it waits for a job that is not there, or will never succeed.
+    """
+    number = new("ftjob-")
+    for needed in asked.after:
+        status = get(connection, needed).status
+        if status in ENDED - {"succeeded"}:
+            raise JobError(f"The job cannot wait for {needed}, which has {status}. Leave it out, or submit that one again.")
+    row = {
+        "id": number,
+        "project": asked.project,
+        "kind": asked.kind,
+        "name": asked.name,
+        "folder": asked.folder,
+        "needs": dict(asked.needs),
+        "status": "queued" if asked.validated else "validating_files",
+        "priority": asked.priority,
+        "created_at": now(),
+        "not_before": 0.0,
+        "failures": 0,
+        "losses": 0,
+    }
+    connection.execute(insert(jobs).values(row))
+    if asked.after:
+        connection.execute(insert(job_dependencies), [{"job": number, "needs": needed} for needed in dict.fromkeys(asked.after)])
+    tell(connection, number, f"Created {asked.called} job: {number}")
+    return get(connection, number)

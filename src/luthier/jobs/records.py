@@ -47,13 +47,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a job. `level`: info, warn or error."""
+    """What happened to a job. `level`: info, warn or error. `key`: of what can happen once only. `data`: a step's figures."""
 
     number: int
     job: str
     at: float
     level: str
     message: str
+    key: str | None = None
+    data: dict[str, Any] | None = None
 
 
 def move(connection: Connection, job: Job, status: str, **values: Any) -> None:
@@ -77,12 +79,17 @@ def get(connection: Connection, number: str, lock: bool = False) -> Job:
 
 
 def job_of(row: Row[Any]) -> Job:
-    return Job(**row._mapping)
+    """A job from a row that holds its columns, and perhaps those of other tables."""
+    return Job(**{column.name: row._mapping[column] for column in jobs.columns})
 
 
-def tell(connection: Connection, number: str, message: str, level: str = "info") -> None:
-    """Note what happened to a job."""
-    connection.execute(insert(job_events).values(job=number, at=now(), level=level, message=message))
+def tell(
+    connection: Connection, number: str, message: str, level: str = "info", key: str | None = None, data: dict[str, Any] | None = None
+) -> None:
+    """Note what happened to a job. With a `key` that was told before, nothing is noted; only the job's holder tells such, so nobody races."""
+    if key is not None and connection.execute(select(job_events.c.number).where(job_events.c.job == number, job_events.c.key == key)).first():
+        return
+    connection.execute(insert(job_events).values(job=number, at=now(), level=level, message=message, key=key, data=data))
 
 
 def end_those_waiting(connection: Connection, number: str, status: str) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.errors import UserError
+from luthier.spec.tuning import Tuning
 
 FILE, RUN_FILE, RUN = "job.json", "request.yaml", "run"
 """The request; for a training, its settings, and the run's folder."""
 
-KINDS = ("train", "check")
+KINDS = ("train", "check", "tune")
 
 
 class RequestError(UserError):
@@ -20,14 +21,15 @@ class RequestError(UserError):
 
 @dataclass(frozen=True)
 class Request:
-    """`files`: of a check."""
+    """`files`: of a check. `tuning`: of an OpenAI fine-tuning job."""
 
     kind: str
     files: tuple[str, ...] = ()
+    tuning: Tuning | None = None
 
 
-def write(folder: Path, kind: str, run_file: str | None = None, files: Sequence[str] = ()) -> None:
-    """Make a job's folder. A run file's text stands in it as it is; nobody changes it any more.
+def write(folder: Path, kind: str, run_file: str | None = None, files: Sequence[str] = (), tuning: Tuning | None = None) -> None:
+    """Make a job's folder. A run file's text stands in it as it is; nobody changes it any more. Of a `tune` it is made by validation.
 
     Raises:
         FileExistsError: the folder is there.
@@ -36,7 +38,8 @@ def write(folder: Path, kind: str, run_file: str | None = None, files: Sequence[
     try:
         if run_file is not None:
             (folder / RUN_FILE).write_text(run_file, encoding="utf-8")
-        (folder / FILE).write_text(json.dumps({"kind": kind, "files": list(files)}), encoding="utf-8")
+        asked = {"kind": kind, "files": list(files), **({"tuning": tuning.model_dump(mode="json")} if tuning else {})}
+        (folder / FILE).write_text(json.dumps(asked), encoding="utf-8")
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -46,7 +49,8 @@ def read(folder: Path) -> Request:
     """Raises `RequestError` where there is none."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        request = Request(found["kind"], tuple(found["files"]))
+        tuning = Tuning.model_validate(found["tuning"]) if "tuning" in found else None
+        request = Request(found["kind"], tuple(found["files"]), tuning)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{folder} holds no job that can be read ({error}). Jobs are made by `luthier jobs submit`.") from error
     if request.kind not in KINDS:

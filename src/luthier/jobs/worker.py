@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier.errors import UserError
+from luthier.jobs.follower import Follower
 from luthier.jobs.leases import LEASE_S, Leases
 from luthier.jobs.process import Outcome, Work
 from luthier.jobs.records import Job, LeaseLost
@@ -31,7 +33,8 @@ class Running:
 
 
 class Worker:
-    """One worker. `offers`: what it has, as `needs` of jobs name it. `slots`: jobs at a time. `say`: told what happens."""
+    """One worker. `offers`: what it has, as `needs` of jobs name it. `slots`: jobs at a time. `say`: told what happens. `followers`: by kind
+    of job, who tells what happens in one."""
 
     def __init__(
         self,
@@ -40,9 +43,11 @@ class Worker:
         slots: int = 1,
         lease_s: float = LEASE_S,
         say: Callable[[str], None] = lambda _: None,
+        followers: Mapping[str, Follower] | None = None,
     ) -> None:
         self.leases, self.offers, self.slots, self.say = Leases(database, lease_s), dict(offers), slots, say
         self.id = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.followers = dict(followers or {})
         self.running: list[Running] = []
         self.leaving = threading.Event()
         self.seen = -float("inf")
@@ -89,9 +94,30 @@ class Worker:
         while len(self.running) < self.slots and (job := self.leases.claim(self.id, self.offers)) is not None:
             validate = job.status == "validating_files"
             self.say(f"{job.id}  {'validating' if validate else 'running'}  {job.name}")
-            self.running.append(Running(job, Work(Path(job.folder), validate)))
             taken += 1
+            try:
+                follower = self.followers.get(job.kind)
+                folder = follower.begun(job, validate) if follower else Path(job.folder)
+                self.running.append(Running(job, Work(folder, validate)))
+            except UserError as error:
+                self._give_up(job, str(error))
         return taken
+
+    def _give_up(self, job: Job, why: str) -> None:
+        """A job that cannot be begun or told of here."""
+        self._end(job, "failed", why, Outcome("failed", why))
+        self.say(f"{job.id}  failed  {why}")
+
+    def _end(self, job: Job, status: str, message: str, outcome: Outcome) -> None:
+        """Let go of a job, and whoever follows its kind first stores what it left."""
+        if follower := self.followers.get(job.kind):
+            try:
+                follower.ended(job, status, outcome)
+            except UserError as error:
+                if status == "failed":
+                    raise
+                status, message = "failed", str(error)
+        self.leases.end(job, status, message, message if status == "failed" else None)
 
     def _look(self, running: Running) -> bool:
         """Whether the job was let go of."""
@@ -101,6 +127,8 @@ class Worker:
                 self._ended(running, outcome)
                 return True
             wanted = self.leases.renew(running.job)
+            if follower := self.followers.get(running.job.kind):
+                follower.going_on(running.job)
         except LeaseLost:
             running.work.kill()
             self.say(f"{running.job.id}  is another worker's by now; let go")
@@ -116,23 +144,23 @@ class Worker:
         return False
 
     def _ended(self, running: Running, outcome: Outcome) -> None:
-        job, leases = running.job, self.leases
+        job = running.job
         self.say(f"{job.id}  {outcome.status}  {outcome.message}")
         match outcome.status:
             case "valid":
-                leases.end(job, "queued", "Files validated, moving job to queued state")
+                self._end(job, "queued", "Files validated, moving job to queued state", outcome)
             case "succeeded":
-                leases.end(job, "succeeded", "The job has successfully completed")
+                self._end(job, "succeeded", "The job has successfully completed", outcome)
             case "paused" if self.leases.renew(job) == "paused":
-                leases.end(job, "paused", "The job was paused")
+                self._end(job, "paused", "The job was paused", outcome)
             case "paused":
-                leases.end(job, "queued", "The worker leaves; the job goes on with another one")
+                self._end(job, "queued", "The worker leaves; the job goes on with another one", outcome)
             case _ if self.leaving.is_set() and outcome.again:
-                leases.end(job, "queued", "The worker leaves; the job goes on with another one")
+                self._end(job, "queued", "The worker leaves; the job goes on with another one", outcome)
             case _ if outcome.again:
-                leases.again(job, outcome.message)
+                self.leases.again(job, outcome.message)
             case _:
-                leases.end(job, "failed", outcome.message, outcome.message)
+                self._end(job, "failed", outcome.message, outcome)
 
 
 @contextmanager

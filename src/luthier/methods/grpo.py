@@ -15,7 +15,7 @@ from luthier.losses.advantages import group_advantages
 from luthier.losses.policy import clipped_surrogate, is_clipped, kl_estimate
 from luthier.methods._rollout import Rollout, draw, measured, steps_by_prompt
 from luthier.methods._watch import Seen, Watch
-from luthier.methods.base import OLD, Measure, Method
+from luthier.methods.base import OLD, VALIDATION, Measure, Method
 from luthier.spec.base import Spec
 
 
@@ -26,6 +26,8 @@ class Config(Spec):
     """Answers to each prompt. One cannot be compared."""
     rollout: Rollout = Rollout()
     """How answers are drawn."""
+    validation_answers: int | None = Field(None, ge=1)
+    """Answers to each prompt in validation. Default: as many as in training."""
     clip: float = Field(0.2, gt=0, lt=1)
     """How far down the probability of a token may go in one lot, and up, too, where `clip_high` is not given."""
     clip_high: float | None = Field(None, gt=0)
@@ -83,6 +85,8 @@ class GRPO(Method[Config, State]):
 
     def collect(self, examples: Seq[Example], state: State, number: int) -> Lot:
         config = self.config
+        if number == VALIDATION and config.validation_answers is not None:
+            return draw(self.roles, examples, number, config.validation_answers, config.rollout).lot
         drawn = draw(self.roles, examples, number, config.group, config.rollout)
         rewards = drawn.rewards.total.view(-1, config.group)
         advantages = group_advantages(rewards, config.scale).flatten()

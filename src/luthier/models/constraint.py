@@ -1,6 +1,7 @@
 """Which tokens may come next: a JSON schema, or calls of tools, that an answer must keep to. Grammars are llguidance's."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ class Grammars:
         if not tokenizer.eos_ids:
             raise SettingsError("This model names no end token, so an answer that keeps to a schema could not end. Name its `eos_token`.")
         self.num_logits = num_logits
+        self._special = {text: id for text, id in tokenizer.added.items() if id in tokenizer.special_ids}
         self._tokenizer = LLTokenizer(tokenizer.to_json(), n_vocab=num_logits, eos_token=sorted(tokenizer.eos_ids))
 
     def json_schema(self, schema: Mapping[str, Any]) -> "GrammarMask":
@@ -54,12 +56,14 @@ class Grammars:
 
         return self._mask(LLMatcher.grammar_from_json_schema({**SPACES, **schema}), "This JSON schema")
 
-    def tool_calls(self, tools: Sequence[Mapping[str, Any]], begin: str, end: str, required: bool = False) -> "GrammarMask":
+    def tool_calls(
+        self, tools: Sequence[Mapping[str, Any]], begin: str, end: str, required: bool = False, single: bool = False
+    ) -> "GrammarMask":
         """Calls `{"name": …, "arguments": …}` of these tools, each between `begin` and `end`, as the chat template writes them.
 
         Args:
             tools: `{"type": "function", "function": {"name", "parameters"}}`. begin: may be empty where an answer is either text or calls.
-            required: no text beside the calls, and at least one.
+            required: no text beside the calls, and at least one; `single`: no more than that one.
         Raises:
             SettingsError: as `json_schema`.
         """
@@ -69,10 +73,17 @@ class Grammars:
         if begin and not required:
             tags = [StructTag(trigger=begin, begin=begin + _head(f), grammar=_parameters(f), end="}" + end) for f in functions]
             return self._mask(StructTag.to_grammar(tags, assume_special=False), "The parameters of these tools")
-        call = " ".join(part for part in (_quoted(begin), "call", _quoted(end)) if part)
-        start = f"start: ({call})+" if required else f"start: TEXT | ({call})+\nTEXT: /[^{{](.|\\n)*/"
+        call = " ".join(part for part in (self._spelled(begin), "call", self._spelled(end)) if part)
+        start = f"start: ({call}){'' if single else '+'}" if required else f"start: TEXT | ({call})+\nTEXT: /[^{{](.|\\n)*/"
         grammar = f"%llguidance {{}}\n{start}\ncall: %json {json.dumps({'anyOf': [_call(f) for f in functions], **SPACES})}\n"
         return self._mask(grammar, "The parameters of these tools")
+
+    def _spelled(self, text: str) -> str:
+        """A mark as grammars write it: special tokens by their ids, all else in quotes."""
+        if not text:
+            return ""
+        parts = re.split(f"({'|'.join(map(re.escape, self._special))})", text) if self._special else [text]
+        return " ".join(f"<[{self._special[part]}]>" if part in self._special else json.dumps(part) for part in parts if part)
 
     def _mask(self, grammar: str, what: str) -> "GrammarMask":
         from llguidance import LLMatcher
@@ -115,7 +126,3 @@ def _head(function: Mapping[str, Any]) -> str:
 def _call(function: Mapping[str, Any]) -> dict[str, Any]:
     properties = {"name": {"const": function["name"]}, "arguments": function.get("parameters") or {"type": "object"}}
     return {"type": "object", "properties": properties, "required": ["name", "arguments"], "additionalProperties": False}
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text) if text else ""

@@ -132,8 +132,9 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def machine() -> dict[str, str | int]:
-    """What the arithmetic of this run depends on in its last bit."""
-    return {"cpu": torch.backends.cpu.get_cpu_capability(), "processor": _processor(), "threads": torch.get_num_threads()}
+    """What the arithmetic of this run depends on in its last bit; `processes` where it is one."""
+    threads = torch.get_num_threads()
+    return {"cpu": torch.backends.cpu.get_cpu_capability(), "processor": _processor(), "threads": threads, "processes": 1}
 
 
 def _processor() -> str:

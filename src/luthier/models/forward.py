@@ -127,8 +127,9 @@ class Root(nn.Module):
         temperature: float = 1.0,
         entropy: bool = False,
         correct: bool = False,
-    ) -> Scores | tuple[Tensor, Tensor]:
-        """Scores of the stream's scored tokens; with `head`, that scalar head's values: (N,) where they are predicted, (S,) at the ends."""
+    ) -> Scores | Tensor:
+        """Scores of the stream's scored tokens; with `head`, that scalar head's values, (N + S, 1): where they are predicted, and at the
+        ends."""
         with routed(Routing(adapter)):
             if self.head is None and head is None:
                 return self._plain(stream, temperature)
@@ -136,8 +137,8 @@ class Root(nn.Module):
             if head is not None:
                 layer: Any = self.scalar_heads[head]
                 read = torch.cat([stream.read_at, stream.last_at])
-                values = layer(hidden.index_select(0, read).to(layer.weight.dtype))[:, 0]  # fp32; fp64 where noise is measured
-                return values[: len(stream.read_at)], values[len(stream.read_at) :]
+                values: Tensor = layer(hidden.index_select(0, read).to(layer.weight.dtype))  # fp32; fp64 where noise is measured
+                return values  # no view of it: what holds weights in parts puts them together again when its gradient comes
             assert self.head is not None
             bias = getattr(self.output, "bias", None)
             read_hidden = hidden.index_select(0, stream.read_at)  # index_select: its backward adds repeated positions in one order
@@ -149,9 +150,11 @@ class Root(nn.Module):
         return scores
 
     def values(self, stream: Stream, adapter: str | None, head: str) -> tuple[Tensor, Tensor]:
+        """(N,) where scored tokens are predicted, and (S,) at the ends of sequences."""
         values = self(stream, adapter, head)
-        assert isinstance(values, tuple)
-        return values
+        assert isinstance(values, Tensor)
+        predicted, ends = values[:, 0].split([len(stream.read_at), len(stream.last_at)])
+        return predicted, ends
 
     def hidden(self, stream: Stream, adapter: str | None) -> Tensor:
         """The body's last hidden states, (T, d)."""
@@ -203,14 +206,31 @@ class Root(nn.Module):
         with attention_of(self.model, attention.NAME), routed(_routing(current(), segments, self.device)):
             return module(**inputs)
 
+    def logits_at(self, stream: Stream, adapter: str | None, rows: int = 512) -> Iterator[Tensor]:
+        """Logits (n, V) in fp32 of the places that predict the stream's scored tokens, in their order, at most `rows` at a time."""
+        with routed(Routing(adapter)):
+            if self.head is None:
+                plain = self._plain_logits(stream).split(rows)
+            else:
+                hidden = self._hidden(stream)
+        if self.head is None:
+            yield from plain
+        else:
+            for read in stream.read_at.split(rows):
+                yield self.logits(hidden.index_select(0, read))
+
     def _plain(self, stream: Stream, temperature: float) -> Scores:
         """Log-probabilities from the model's own logits, all of them at once: more memory, and right for any head."""
+        logp = (self._plain_logits(stream) / temperature).log_softmax(-1)
+        chosen = logp.gather(1, stream.targets[:, None])[:, 0]
+        return Scores(chosen, -(logp.exp() * logp).sum(-1), None, chosen == logp.amax(-1))
+
+    def _plain_logits(self, stream: Stream) -> Tensor:
+        """(N, V) in fp32, by the model's own head."""
         logits = []
         for part in self._parts(stream):
             read = stream.read_at
             if part is not None:
                 read = read[(read >= part.start) & (read < part.start + part.length)] - part.start
             logits.append(self._call(self.model, stream, part, logits_to_keep=read).logits[0])
-        logp = (torch.cat(logits).float() / temperature).log_softmax(-1)
-        chosen = logp.gather(1, stream.targets[:, None])[:, 0]
-        return Scores(chosen, -(logp.exp() * logp).sum(-1), None, chosen == logp.amax(-1))
+        return torch.cat(logits).float()

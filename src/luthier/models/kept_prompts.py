@@ -33,14 +33,23 @@ class KeptPrompts:
 
     def find(self, adapter: str | None, ids: np.ndarray) -> Layers | None:
         """Keys and values of the longest known beginning of `ids`, short of the last token: that one makes the next logits."""
+        shared, best = self._longest(adapter, ids)
+        if best is None:
+            return None
+        entry = self._kept[best] = self._kept.pop(best)
+        return [(k[:, :shared], v[:, :shared]) for k, v in entry[1]]
+
+    def known(self, adapter: str | None, ids: np.ndarray) -> int:
+        """How many tokens of `ids` `find` would give."""
+        shared, best = self._longest(adapter, ids)
+        return 0 if best is None else shared
+
+    def _longest(self, adapter: str | None, ids: np.ndarray) -> tuple[int, tuple[str | None, bytes] | None]:
         shared, best = 0, None
         for key, (other, _) in self._kept.items():
             if key[0] == adapter and (common := min(_common(other, ids), len(ids) - 1)) > shared:
                 shared, best = common, key
-        if best is None or shared < LEAST:
-            return None
-        entry = self._kept[best] = self._kept.pop(best)
-        return [(k[:, :shared], v[:, :shared]) for k, v in entry[1]]
+        return (0, None) if shared < LEAST else (shared, best)
 
     def forget(self) -> None:
         """Weights have changed."""

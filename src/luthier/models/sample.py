@@ -96,6 +96,13 @@ class Sampler:
         for answering in [a for a in self._running if a.number == number]:
             self._leave(answering)
 
+    def num_known(self, prompt: np.ndarray, adapter: str | None) -> int:
+        """Tokens of a prompt (n,) whose keys and values are there, so that a request need not compute them."""
+        crowd = self._crowds.get(self.root.packing.side(len(prompt)))
+        if crowd is not None and (adapter, prompt.tobytes()) in crowd.prompts:
+            return len(prompt)
+        return self._kept.known(adapter, prompt)
+
     def forget(self) -> None:
         """Drop what was kept of earlier requests: weights have changed."""
         self._kept.forget()

@@ -28,6 +28,7 @@ from luthier.models.requests import Request
 from luthier.models.sample import Sampler
 from luthier.recipes.describe import fingerprint
 from luthier.recipes.writing import Writing
+from luthier.serve.opened import dtype_of, raw_ids, rooted
 from luthier.spec import folder as registry
 from luthier.spec.load import load_run
 from luthier.spec.nearest import did_you_mean
@@ -101,11 +102,7 @@ class Assistant:
 
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> np.ndarray:
         """(n,): what the model is fed before it answers; without a chat template the last message as raw text."""
-        if self.converses:
-            return self.renderer.prompt_ids(messages, tools)
-        ids = self.renderer.document(messages[-1].content).ids
-        eos = self.renderer.tokenizer.eos_id
-        return ids[:-1] if eos is not None and len(ids) > 1 and ids[-1] == eos else ids
+        return self.renderer.prompt_ids(messages, tools) if self.converses else raw_ids(self.renderer, messages[-1].content)
 
     def answer(
         self,
@@ -211,7 +208,7 @@ def open_assistant(name: str, base: bool = False, say: Callable[[str], None] = l
     folder = models.model_folder(ModelSpec(path=name))
     config = models.load_config(folder)
     device = devices.default_device()
-    dtype = _dtype_of(folder, config, device)
+    dtype = dtype_of(folder, config, device)
     renderer = Renderer.load(folder)
     say(f"Loading {name} in {_named(dtype)}")
     model = models.load_model(folder, dtype, device)
@@ -324,24 +321,12 @@ def _assistant(
     probed: Probed,
     notes: tuple[str, ...] = (),
 ) -> Assistant:
-    models.check_vocabulary(model.config, renderer.tokenizer.vocab_size, folder)
-    root = Root(model.eval(), probed.packing, probed.head)
-    root.stop_ids = renderer.stops
-    return Assistant(name, root, adapter, renderer, context_length(folder), notes)
+    return Assistant(name, rooted(model, renderer, folder, probed), adapter, renderer, context_length(folder), notes)
 
 
 def _probed(model: PreTrainedModel, packed: bool) -> Probed:
     """Single answers are drawn with the model's own attention, and need not know how rows may be packed."""
     return probe(model) if packed else Probed(Packing(3, *position_regimes(model.config)), None, "not probed")
-
-
-def _dtype_of(folder: Path, config: Any, device: torch.device) -> torch.dtype:
-    """Of a model that no run recorded: float32 where it is saved so, for the same answers each time; else the faster."""
-    if models.stored_dtype(folder) == torch.float32:
-        return torch.float32
-    text = config.get_text_config()
-    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
-    return devices.choose_dtype("auto", text.hidden_size, inner, device).dtype
 
 
 def _named(dtype: torch.dtype) -> str:

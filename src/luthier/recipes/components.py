@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import torch
 
 from luthier.adapters import lora
+from luthier.batches.answers import Answer
 from luthier.batches.encode import Learns
+from luthier.batches.examples import Example
 from luthier.batches.randomness import torch_generator
-from luthier.engine.setup import CRITIC, REWARD, AdapterChoice
+from luthier.engine.setup import CRITIC, POLICY, REFERENCE, REWARD, AdapterChoice
 from luthier.errors import SettingsError
-from luthier.methods.base import Judge, Method, Roles
+from luthier.methods.base import Judge, Method, Rewards, Roles
 from luthier.models.forward import Root
 from luthier.models.roles import PolicyModel, ReferenceModel, ScalarModel
+from luthier.models.world import ALONE, World
 from luthier.recipes.judging import RunJudge, check_given
 from luthier.spec import folder as registry
 from luthier.spec.base import Spec
@@ -64,6 +68,11 @@ def resolve(spec: RunSpec) -> Parts:
     check_given(spec, "judge" in method.needs_of(method_config))
     if method.learns == "prompts" and spec.data.too_long == "cut":
         raise SettingsError("`data.too_long: cut` would cut the end of questions away. Use `drop`, or `refuse`.")
+    if method.on_policy and (spec.evaluation.every == "epoch" or spec.checkpoints.keep_epochs or spec.evaluation.glance_every):
+        raise SettingsError(
+            f"`evaluation.every: epoch`, `evaluation.glance_every` and `checkpoints.keep_epochs` have no effect with `{spec.method.name}`, "
+            f"which draws its own answers: give `evaluation.every` and `checkpoints.every` in steps."
+        )
     if method.on_policy and (spec.train.dropout or getattr(adapter_config, "dropout", 0)):
         raise SettingsError(
             f"`{spec.method.name}` compares the policy with itself, which dropout makes another model each time. "
@@ -84,10 +93,22 @@ def method_class(module: ModuleType) -> type[Method[Any, Any]]:
     return found[0]
 
 
-def cast_roles(root: Root, parts: Parts, spec: RunSpec, token_budget: int, judge: RunJudge | None = None) -> Callable[[Root], Roles]:
+def cast_roles(
+    root: Root,
+    parts: Parts,
+    spec: RunSpec,
+    token_budget: int,
+    judge: RunJudge | None = None,
+    world: World = ALONE,
+    divide: Callable[[Root], object] = lambda _: None,
+) -> Callable[[Root], Roles]:
     """Who plays the roles that the method needs, on a given root. A critic's adapter and head are put onto `root`.
 
-    The reference is the base alone where an adapter learns, which at first changes nothing; else a frozen copy of the base.
+    Args:
+        divide: told of every other root that is made, to hold it in parts.
+
+    The reference is what the policy starts from, frozen: the base alone where an adapter learns that at first changes nothing, a copy of
+    the adapter that it goes on from, or, where the base itself learns, a copy of the base.
 
     Raises:
         SettingsError: a role that nobody can play.
@@ -97,23 +118,52 @@ def cast_roles(root: Root, parts: Parts, spec: RunSpec, token_budget: int, judge
         raise SettingsError(f"`{spec.method.name}` needs a model as {sorted(unknown)[0]}, which a run cannot be given.")
     whole: bool = adapter.module.WHOLE_MODEL
     frozen = copy.deepcopy(root).requires_grad_(False) if "reference" in needs and whole else None
+    if frozen is not None:
+        divide(frozen)
+    if "reference" in needs and adapter.start is not None:
+        _add_reference(root, adapter)
     if "scorer" in needs:
         root.add_scalar_head(REWARD, torch_generator(seed, "reward head"))
     if "critic" in needs:
         _add_critic(root, adapter, judge, seed)
-    return lambda on: roles_on(on, parts, seed, token_budget, frozen, judge)
+    return lambda on: roles_on(on, parts, seed, token_budget, frozen, judge, world)
 
 
-def roles_on(on: Root, parts: Parts, seed: int, token_budget: int, frozen: Root | None, judge: Judge | None) -> Roles:
+def roles_on(on: Root, parts: Parts, seed: int, token_budget: int, frozen: Root | None, judge: Judge | None, world: World = ALONE) -> Roles:
     """Who plays the roles on a root that has the heads and adapters for it. `frozen`: the base's copy that is the reference."""
     needs, adapter = parts.needs, parts.adapter
     return Roles(
-        PolicyModel(on, adapter.role, seed, token_budget),
-        ReferenceModel(frozen or on, None, token_budget) if "reference" in needs else None,
-        ScalarModel(on, None if adapter.module.WHOLE_MODEL else CRITIC, CRITIC, token_budget) if "critic" in needs else None,
-        ScalarModel(on, adapter.role, REWARD, token_budget) if "scorer" in needs else None,
-        judge,
+        PolicyModel(on, adapter.role, seed, token_budget, world),
+        ReferenceModel(frozen or on, adapter.start and REFERENCE, token_budget, world) if "reference" in needs else None,
+        ScalarModel(on, None if adapter.module.WHOLE_MODEL else CRITIC, CRITIC, token_budget, world) if "critic" in needs else None,
+        ScalarModel(on, adapter.role, REWARD, token_budget, world) if "scorer" in needs else None,
+        judge if judge is None or world.size == 1 else OneJudge(judge, world),
     )
+
+
+@dataclass(frozen=True)
+class OneJudge:
+    """A judge that one of several processes asks for all: it may run programs, or say something else when asked again."""
+
+    judged_by: Judge
+    world: World
+
+    @property
+    def checks(self) -> bool:
+        return self.judged_by.checks
+
+    def judge(self, examples: Seq[Example], answers: Seq[Answer]) -> Rewards:
+        return self.world.once(lambda: self.judged_by.judge(examples, answers))
+
+
+def _add_reference(root: Root, adapter: AdapterChoice) -> None:
+    """The adapter that the policy goes on from once more, which never learns."""
+    adapter.module.attach(root.model, adapter.config, REFERENCE, torch.Generator(), root.output)
+    own, policy = (adapter.module.trainable(root.model, name) for name in (REFERENCE, POLICY))
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(policy[name])
+            parameter.requires_grad_(False)
 
 
 def _add_critic(root: Root, adapter: AdapterChoice, judge: RunJudge | None, seed: int) -> None:

@@ -58,6 +58,7 @@ def record_start(
             "fingerprint": fingerprint(model_folder),
             "num_parameters": everything,
             "num_trainable": learning,
+            **({} if adapter.start is None else {"start": sha256(Path(adapter.start) / adapter.module.WEIGHTS)}),
         },
         "data": examples.record,
         "renderer": renderer.fingerprint,

@@ -11,15 +11,18 @@ from luthier.batches.randomness import torch_generator
 from luthier.engine.folder import RunFolder
 from luthier.engine.report import Progress, untold
 from luthier.engine.setup import POLICY, Setup
+from luthier.engine.sharding import Sharded
 from luthier.methods.base import Method, Order
 from luthier.models import device as devices
 from luthier.models import load as models
 from luthier.models.finite import refuse_not_finite
 from luthier.models.forward import Root
 from luthier.models.probe import probe
+from luthier.models.world import ALONE, World
 from luthier.recipes.components import cast_roles
 from luthier.recipes.describe import describe, record_start
 from luthier.recipes.preflight import lay_grounds
+from luthier.recipes.several import HELD, refuse_several, refuse_uneven
 from luthier.spec.paths import shown
 from luthier.spec.run import RunSpec
 
@@ -31,6 +34,7 @@ def prepare(
     started: datetime,
     dtype: devices.DtypeChoice | None = None,
     progress: Progress = untold,
+    world: World = ALONE,
 ) -> Setup:
     """Load and check everything a run needs.
 
@@ -44,27 +48,40 @@ def prepare(
     budget = devices.token_budget(spec.train.token_budget, device)
     devices.compute_deterministically()
     devices.bound_compiled_products()
-    grounds = lay_grounds(spec, started, say, progress)
+    refuse_several(spec, world.size)
+    grounds = world.first(lambda: lay_grounds(spec, started, say, progress))
     parts, model_folder, renderer, examples = grounds.parts, grounds.model_folder, grounds.renderer, grounds.examples
     text = grounds.config.get_text_config()
     inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
-    dtype = dtype or devices.choose_dtype(spec.train.dtype, text.hidden_size, inner, device)
+    dtype = dtype or world.once(lambda: devices.choose_dtype(spec.train.dtype, text.hidden_size, inner, device))
     say(f"Loading {shown(spec.model.path)} in {str(dtype.dtype).removeprefix('torch.')}")
     held_before = devices.held_bytes(device)
     model = models.load_model(model_folder, dtype.dtype, device, spec.train.dropout, examples.record["notes"].append)
     refuse_not_finite(model, model_folder)
-    probed = probe(model)
+    probed = world.once(lambda: probe(model))
     adapter = parts.adapter
     generator = torch_generator(spec.train.seed, "adapter")
     adapter.module.attach(model, adapter.config, POLICY, generator, model.get_output_embeddings())
+    if adapter.start is not None:
+        adapter.module.begin(model, adapter.config, POLICY)
     root = Root(model, probed.packing, probed.head)
     judge = grounds.judge
     if judge is not None:
         judge.on(root, model_folder, frozen_base=not adapter.module.WHOLE_MODEL)
-    make_roles = cast_roles(root, parts, spec, budget, judge)
+    divided = adapter.module.WHOLE_MODEL and world.size > 1
+    if divided:
+        refuse_uneven(root, (*examples.train, *examples.validation))
+    make_roles = cast_roles(root, parts, spec, budget, judge, world, (lambda on: Sharded(on, world)) if divided else (lambda _: None))
     root.stop_ids, root.special_ids = renderer.stops, renderer.tokenizer.special_ids
     if spec.train.gradient_checkpointing:
         root.enable_checkpointing()
+    about = describe(spec, root, adapter, dtype, examples)
+    record = record_start(spec, model_folder, root, adapter, probed, dtype, renderer, examples)
+    sharded = Sharded(root, world) if divided else None
+    if world.size > 1:
+        about["processes"] = f"{world.size} ({world.backend}), {HELD[divided]}"
+        record["machine"]["processes"] = world.size
+        record["processes"] = {"number": world.size, "backend": world.backend, "weights": HELD[divided]}
     order = Order(spec.train.batch_size, spec.train.seed, tuple(s.weight for s in spec.data.train))
 
     def make_method(on: Root) -> Method[Any, Any]:
@@ -86,10 +103,12 @@ def prepare(
         device,
         dtype,
         budget,
-        describe(spec, root, adapter, dtype, examples),
+        about,
         {
-            **record_start(spec, model_folder, root, adapter, probed, dtype, renderer, examples),
+            **record,
             "preflight": msgspec.to_builtins(grounds.findings),
             "memory_before_model_bytes": held_before,
         },
+        world,
+        sharded,
     )

@@ -237,4 +237,4 @@ def _steps(spec: RunSpec, num_rows: int) -> int:
 
 def _validations(spec: RunSpec, num_steps: int) -> int:
     every = spec.evaluation.every or max(1, math.ceil(num_steps / 10))
-    return 1 + math.ceil(num_steps / every)
+    return 1 + (spec.train.epochs if every == "epoch" else math.ceil(num_steps / every))

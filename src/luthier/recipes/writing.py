@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from luthier.models.requests import Event
+from luthier.serve.trimmed import Trimmed
 
 
 @dataclass
@@ -16,9 +17,10 @@ class Writing:
     parts: list[str] = field(default_factory=list)
     num_tokens: int = 0
     end: str | None = None
+    trimmed: Trimmed = field(default_factory=Trimmed)
 
     def take(self, event: Event) -> None:
-        text = event.text.lstrip() if self.strip and not self.parts else event.text  # the space or line break after the turn's heading
+        text = self.trimmed.push(event.text) if self.strip else event.text
         if text:
             self.parts.append(text)
             if self.on_text is not None:
@@ -28,5 +30,4 @@ class Writing:
 
     @property
     def text(self) -> str:
-        text = "".join(self.parts)
-        return text.rstrip() if self.strip else text
+        return "".join(self.parts)

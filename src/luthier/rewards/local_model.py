@@ -173,10 +173,14 @@ class MeanPooled:
 
     def _one(self, text: str) -> np.ndarray:
         ids = self.model.renderer.tokenizer.encode(text or " ")[: self.model.context]
-        if not len(ids):
-            return np.zeros(int(self.model.root.output.weight.shape[1]))
-        tokens = Tokens(np.asarray(ids, dtype=np.int64), np.zeros(len(ids), dtype=np.float32))
-        stream = build_stream([Example((tokens,))], self.model.root.packing)
-        hidden = self.model.root.hidden(stream, None)
-        pooled: np.ndarray = hidden.double().mean(0).cpu().numpy()
-        return pooled
+        return pooled(self.model.root, np.asarray(ids, dtype=np.int64))
+
+
+@torch.no_grad()
+def pooled(root: Root, ids: np.ndarray) -> np.ndarray:
+    """(d,): the mean of the base's last hidden states over `ids` (n,); zeros where there are none."""
+    if not len(ids):
+        return np.zeros(int(root.output.weight.shape[1]))
+    stream = build_stream([Example((Tokens(ids, np.zeros(len(ids), dtype=np.float32)),))], root.packing)
+    mean: np.ndarray = root.hidden(stream.to(root.device), None).double().mean(0).cpu().numpy()
+    return mean

@@ -46,6 +46,12 @@ RULES = (
         "There is nothing to validate on and no prompt to answer. Give `data.validation`, `data.validation_share` or `evaluation.prompts`.",
     ),
     Ineffective(
+        "evaluation.glance_every", _no_validation, "There is nothing to validate on. Give `data.validation` or `data.validation_share`."
+    ),
+    Ineffective(
+        "evaluation.glance_rows", lambda spec: spec.evaluation.glance_every is None, "Give `evaluation.glance_every`, or remove it."
+    ),
+    Ineffective(
         "evaluation.patience", _no_validation, "There is nothing to validate on. Give `data.validation` or `data.validation_share`."
     ),
     Ineffective(

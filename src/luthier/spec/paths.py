@@ -3,14 +3,16 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from luthier.spec.base import Component
 from luthier.spec.folder import is_path
-from luthier.spec.run import DataSource, RewardSource, RunSpec, Sources
+from luthier.spec.run import DataSource, RunSpec, Sources
 
-PLACES = frozenset({"path", "schema", "model", "embedding_model"})
-"""Settings of rewards and graders that may name a folder or a file."""
+Part = TypeVar("Part", bound=Component)
+
+PLACES = frozenset({"path", "schema", "model", "embedding_model", "start"})
+"""Settings of adapters, rewards and graders that may name a folder or a file."""
 
 
 def anchored(spec: RunSpec) -> RunSpec:
@@ -21,9 +23,9 @@ def anchored(spec: RunSpec) -> RunSpec:
         "model": spec.model.model_copy(update=model),
         "data": spec.data.model_copy(update=data),
         "method": _component(spec.method),
-        "adapter": _component(spec.adapter),
-        "reward": tuple(_judge(source) for source in spec.reward),
-        "check": spec.check and _judge(spec.check),
+        "adapter": _placed(spec.adapter),
+        "reward": tuple(_placed(source) for source in spec.reward),
+        "check": spec.check and _placed(spec.check),
         "out": spec.out and absolute(spec.out),
     }
     return spec.model_copy(update=changed)
@@ -60,8 +62,8 @@ def _component(component: Component) -> Component:
     return component.model_copy(update={"name": _file(component.name)})
 
 
-def _judge(source: RewardSource) -> RewardSource:
-    """A reward, with the runs, models and schemas that its settings name."""
+def _placed(source: Part) -> Part:
+    """An adapter or a reward, with the runs, models, adapters and schemas that its settings name."""
     return type(source).model_validate({**source.model_dump(), **_places(source.settings), "name": _file(source.name)})
 
 

@@ -124,8 +124,12 @@ class LoopSpec(Spec):
 
 
 class EvaluationSpec(Spec):
-    every: int | None = Field(None, ge=1)
-    """Validate after so many steps. Default: ten times a run."""
+    every: Annotated[int, Field(ge=1)] | Literal["epoch"] | None = None
+    """Validate after so many steps, or at the end of each `epoch`. Default: ten times a run."""
+    glance_every: int | None = Field(None, ge=1)
+    """Look at a few validation rows after so many steps, besides: quick, and noisy. Default: never."""
+    glance_rows: int = Field(16, ge=1)
+    """How many rows such a look takes, others each time. Without effect, and refused, where there is none."""
     patience: int | None = Field(None, ge=1)
     """Stop after so many validations without a better loss, and restore the best. Default: never stop early."""
     prompts: tuple[str, ...] = Field(
@@ -145,6 +149,10 @@ class CheckpointSpec(Spec):
     """How many full states (weights, optimizer, counters) to keep; older ones lose their optimizer state. `luthier verify` needs two."""
     keep_weights: int = Field(3, ge=1)
     """How many saved weights to keep. The best by validation loss is kept besides."""
+    keep_best: int = Field(1, ge=1)
+    """Of saved weights that were validated, how many of the best to keep besides."""
+    keep_epochs: int = Field(0, ge=0)
+    """Save at the end of each of the last so many epochs, too, and keep those weights besides."""
 
 
 class PreflightSpec(Spec):

@@ -9,8 +9,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy import Connection, text
 
 from luthier.store.database import Database, DatabaseError
+
+LOCK = 0x6C757469
+"""Of PostgreSQL: processes that start together change its tables one after the other."""
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
@@ -21,9 +25,7 @@ def migrate(database: Database) -> Path | None:
     Raises:
         DatabaseError: the database is of a newer version of Luthier.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
+    script = ScriptDirectory.from_config(_config())
     with database.read() as connection:
         before = MigrationContext.configure(connection).get_current_revision()
     head = script.get_current_head()
@@ -36,9 +38,28 @@ def migrate(database: Database) -> Path | None:
         )
     copy = _copied(database, before) if before is not None else None
     with database.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if not database.is_sqlite:  # which has one writer at a time anyway
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        make_tables(connection)
     return copy
+
+
+def make_tables(connection: Connection, revision: str = "head") -> None:
+    """Bring the tables of a database to a revision, in somebody's transaction."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def knows(revision: str) -> bool:
+    """Whether this version of Luthier can read tables of that revision."""
+    return _known(ScriptDirectory.from_config(_config()), revision)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
 
 
 def _known(script: ScriptDirectory, revision: str) -> bool:

@@ -251,6 +251,7 @@ DIALECTS: Sequence[Dialect] = (
         _block(rf"(?:(?:<\|start\|>assistant)?\s*to={NAME}<\|message\|>)?<atem:function_calls>(.*?)(?:</atem:function_calls>|\Z)"),
         _tagged(rf'<atem:invoke name="({NAME})">(.*?)(?:</atem:invoke>|\Z)', rf'<atem:parameter name="({NAME})">(.*?)</atem:parameter>'),
     ),
+    Dialect("marked", "<|call|>", "", _block(r"<\|call\|>\s*(\{.*?\})\s*(?=<\||\Z)"), _json),  # the starter
     Dialect("bare", '{"name": "', "}", _block(r"\A\s*(?:<\|python_tag\|>)?\s*(\{.*\})\s*\Z"), _bare),  # Llama 3
 )
 """The likelier first, where a text could be read in two ways."""

@@ -90,14 +90,14 @@ def _rate(spec: RunSpec, parts: Parts) -> Iterator[Finding]:
 
 def _never_validated(spec: RunSpec, total_steps: int) -> Iterator[Finding]:
     every = spec.evaluation.every
-    if every is not None and every > total_steps:
+    if isinstance(every, int) and every > total_steps:
         text = f"`evaluation.every` is {every:,}, but there are {total_steps:,} steps: only their beginning and end are measured."
         yield Finding("advice", "never-validated", text, 1, ("evaluation.every",))
 
 
 def _patience(spec: RunSpec, total_steps: int) -> Iterator[Finding]:
     patience, every = spec.evaluation.patience, spec.evaluation.every
-    if patience is not None and every is not None and patience * every >= total_steps:
+    if patience is not None and isinstance(every, int) and patience * every >= total_steps:
         text = (
             f"`evaluation.patience` is {patience} and `evaluation.every` {every:,}: with {total_steps:,} steps the run can't stop early. "
             f"Validate more often, or leave `evaluation.patience` out."

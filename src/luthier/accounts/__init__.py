@@ -1,0 +1,1 @@
+"""Who may do what: projects, the keys to them, what each may use, and the record of what was done."""

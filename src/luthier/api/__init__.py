@@ -1,0 +1,1 @@
+"""HTTP: OpenAI's endpoints, and our own beside them. One file a resource; nothing here trains or draws."""

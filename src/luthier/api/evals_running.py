@@ -1,0 +1,166 @@
+"""Who runs evals: a task of the gateway. It holds a run under a lease, asks and grades its items, many at once, and keeps each as it is done."""
+
+import logging
+from functools import partial
+
+import anyio
+from anyio.to_thread import run_sync
+
+from luthier.api.auth import Caller
+from luthier.api.errors import ApiError
+from luthier.api.evals_items import Drawing, ItemGrading, criteria_of
+from luthier.api.evals_request import JsonlRun, data_source_of
+from luthier.api.evals_rows import rows
+from luthier.api.judging import outside
+from luthier.api.models import found
+from luthier.api.platform import Platform
+from luthier.errors import DataError, UserError
+from luthier.store.database import DatabaseError
+from luthier.store.eval_work import LEASE_S, EvalWork, LeaseLost
+from luthier.store.evals import Item, Run
+from luthier.store.files import FileNotFound
+
+log = logging.getLogger("luthier.api")
+
+RUNS_AT_ONCE = 4
+ITEMS_AT_ONCE = 32
+"""Of all runs together: enough to fill a sampler, not so many that others wait long."""
+THREADS = 16
+"""In which graders run, which may block."""
+PERIOD_S = 0.5
+"""How often it is looked whether there is a run to take up."""
+LOOK_S = 0.3
+"""How often it is looked whether a run was canceled."""
+LONGEST_WAIT_S = 10.0
+"""After a failure of the database."""
+
+
+class EvalRunner:
+    """Takes up runs that nobody works on, also those that a gateway which died has left."""
+
+    def __init__(self, platform: Platform, period_s: float = PERIOD_S, lease_s: float = LEASE_S) -> None:
+        self.platform, self.work = platform, EvalWork(platform.database, lease_s)
+        self.period_s = period_s
+
+    async def run(self) -> None:
+        """Until it is cancelled. Runs under way are then left to whoever comes next."""
+        self._places, self._threads = anyio.Semaphore(ITEMS_AT_ONCE), anyio.CapacityLimiter(THREADS)
+        async with anyio.create_task_group() as group:
+            for _ in range(RUNS_AT_ONCE):
+                group.start_soon(self._serve)
+
+    async def _serve(self) -> None:
+        while True:
+            try:
+                run = await run_sync(self.work.take)
+            except DatabaseError as error:
+                log.error("evals wait: %s", error)
+                await anyio.sleep(LONGEST_WAIT_S)
+                continue
+            if run is None:
+                await anyio.sleep(self.period_s)
+                continue
+            try:
+                await self._hold(run)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await run_sync(self._let_go, run)
+
+    def _let_go(self, run: Run) -> None:
+        try:
+            self.work.let_go(run)
+        except DatabaseError as error:  # the lease ends by itself
+            log.error("%s waits: %s", run.id, error)
+
+    async def _hold(self, run: Run) -> None:
+        """Work on it as long as it is ours."""
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                await self._watch(run)
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            await self._worked(run)
+            group.cancel_scope.cancel()
+
+    async def _watch(self, run: Run) -> None:
+        """Returns once the run is not ours any more."""
+        renewed = anyio.current_time()
+        while True:
+            await anyio.sleep(LOOK_S)
+            try:
+                if not await run_sync(self.work.is_held, run):
+                    return
+                if anyio.current_time() - renewed > self.work.lease_s / 3:
+                    await run_sync(self.work.renew, run)
+                    renewed = anyio.current_time()
+            except LeaseLost:
+                return
+            except DatabaseError as error:
+                log.warning("%s: %s", run.id, error)
+
+    async def _worked(self, run: Run) -> None:
+        """Bring a run to its end, and say how it ended. A failure of the database leaves it to another try."""
+        try:
+            error = await self._ended(run)
+            await run_sync(partial(self.work.end, run, "completed" if error is None else "failed", error))
+        except LeaseLost:
+            log.info("%s was canceled or deleted, or is another gateway's", run.id)
+        except DatabaseError as error:
+            log.error("%s waits: %s", run.id, error)
+            await anyio.sleep(LONGEST_WAIT_S)
+
+    async def _ended(self, run: Run) -> dict[str, str] | None:
+        """Why it failed; None where it has completed. Raises `LeaseLost`, or `DatabaseError`."""
+        try:
+            await self._grade_all(run)
+        except DatabaseError:
+            raise
+        except ApiError as error:
+            return {"code": error.code or error.type, "message": error.message}
+        except UserError as error:
+            return {"code": "invalid_data_source" if isinstance(error, DataError | FileNotFound) else "server_error", "message": str(error)}
+        except LeaseLost:
+            raise
+        except Exception as error:
+            log.error("eval run %s", run.id, exc_info=error)
+            return {"code": "internal_error", "message": f"The server failed at this run. Its log says why, at {run.id}."}
+        return None
+
+    async def _grade_all(self, run: Run) -> None:
+        of = await run_sync(self.work.eval_of, run)
+        source, caller = data_source_of(run.data_source), Caller(run.project, run.key, run.role)
+        model = await run_sync(found, self.platform, run.model, caller) if run.model is not None else None
+        if run.num_items is None:
+            await run_sync(lambda: self.work.fill(run, rows(self.platform, of, source.source)), abandon_on_cancel=True)
+        criteria = await run_sync(criteria_of, of.testing_criteria, outside(self.platform, caller))
+        try:
+            drawing = Drawing(caller, model, source) if model is not None and not isinstance(source, JsonlRun) else None
+            await self._each(run, ItemGrading(self.platform, drawing, criteria, self._threads))
+        finally:
+            for one in criteria:
+                one.close()
+
+    async def _each(self, run: Run, grading: ItemGrading) -> None:
+        """Every item that is still to be graded, many at once; the first failure ends all."""
+        failures: list[Exception] = []
+        async with anyio.create_task_group() as group:
+
+            async def one(item: Item) -> None:
+                try:
+                    await run_sync(self.work.keep, run, item, await grading.graded(item))
+                except Exception as error:
+                    failures.append(error)
+                    group.cancel_scope.cancel()
+                finally:
+                    self._places.release()
+
+            last = -1
+            while items := await run_sync(self.work.ungraded, run, last, ITEMS_AT_ONCE):
+                for item in items:
+                    await self._places.acquire()
+                    group.start_soon(one, item)
+                last = items[-1].number
+        if failures:
+            raise failures[0]

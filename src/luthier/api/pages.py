@@ -1,0 +1,18 @@
+"""Lists as OpenAI pages them: by a cursor, the id of the last one seen; and always with `has_more`, without which clients never stop."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import Query
+
+Order = Literal["asc", "desc"]
+After = Annotated[str | None, Query(description="The id after which the page begins.")]
+
+
+def page(items: Sequence[dict[str, Any]], limit: int, ends: bool = False) -> dict[str, Any]:
+    """A page of at most `limit`, of items that were read with one more than that. `ends`: with its first and last id."""
+    shown = list(items[:limit])
+    told: dict[str, Any] = {"object": "list", "data": shown, "has_more": len(items) > limit}
+    if ends:
+        told |= {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
+    return told

@@ -1,0 +1,67 @@
+"""What every route stands on: the database, the files, the models, the queue, and whoever draws answers."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from luthier.accounts.accounts import Accounts
+from luthier.api.backend import Backend
+from luthier.jobs.queue import Queue
+from luthier.jobs.tunings import Tunings
+from luthier.store.blobs import Blobs, blobs_of
+from luthier.store.database import Database
+from luthier.store.files import Files
+from luthier.store.home import Home
+from luthier.store.models import Models
+from luthier.store.stored import Stored
+from luthier.store.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Opened once a process, shared by its requests. `home`: where it keeps what it has."""
+
+    home: Home
+    blobs: Blobs
+    files: Files
+    uploads: Uploads
+    models: Models
+    queue: Queue
+    tunings: Tunings
+    stored: Stored
+    accounts: Accounts
+    backend: Backend
+
+    @property
+    def database(self) -> Database:
+        return self.home.database
+
+
+def open_platform(home: Home, backend: Backend) -> Platform:
+    """Raises `UserError` for a store of files that cannot be opened."""
+    database, blobs = home.database, blobs_of(home)
+    files = Files(database, blobs)
+    models = Models(database, blobs, home.folder / "models")
+    queue = Queue(database)
+    return Platform(
+        home=home,
+        blobs=blobs,
+        files=files,
+        uploads=Uploads(database, blobs, files),
+        models=models,
+        queue=queue,
+        tunings=Tunings(database, files, models, home.jobs),
+        stored=Stored(database),
+        accounts=Accounts(database, home.secret),
+        backend=backend,
+    )
+
+
+def platform(request: Request) -> Platform:
+    found: Platform = request.app.state.platform
+    return found
+
+
+Here = Annotated[Platform, Depends(platform)]
+"""A route's `here: Here` is the platform that it is a route of."""

@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "luthier"
 GROUND = [{"errors"}, {"spec"}, {"data", "text", "graders"}]
 """Floors from the lowest up. What both wings stand on: no torch, no transformers."""
 TRAINING = [{"losses", "batches", "adapters"}, {"models"}, {"methods", "rewards"}, {"evaluate"}, {"engine", "serve"}, {"recipes"}]
-PLATFORM = [{"store"}, {"accounts", "jobs", "feedback"}, {"api"}, {"web"}]
+PLATFORM = [{"store"}, {"accounts", "arrivals", "jobs", "feedback"}, {"api"}, {"web"}]
 """No torch, no transformers."""
 TOP = [{"cli"}]
 """The only room that may enter both wings."""

@@ -75,6 +75,14 @@ def app(platform: Platform) -> FastAPI:
     return create_app(platform)
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Platform, FastAPI]]:
+    """For walks among ids of nothing."""
+    opened = platform_in(tmp_path_factory.mktemp("walk") / "home")
+    yield opened, create_app(opened)
+    opened.database.close()
+
+
 def client_with(app: FastAPI, key: str | None) -> TestClient:
     headers = {"authorization": f"Bearer {key}"} if key is not None else {}
     return TestClient(app, raise_server_exceptions=False, headers=headers)
@@ -145,12 +153,20 @@ def belongings(platform: Platform, project: str) -> dict[str, str]:
 
 
 def _add_eval(connection: Connection, project: str, ids: dict[str, str]) -> None:
-    config = {"type": "custom", "schema": {"type": "object", "properties": {"item": {"type": "object"}}}}
+    config = {"type": "custom", "item_schema": {"type": "object"}, "include_sample_schema": False}
     criteria = [{"type": "string_check", "id": "same", "name": "same", "input": "a", "reference": "a", "operation": "eq"}]
     source = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {"a": 1}}]}}
     asked = {"name": "mine", "data_source_config": config, "testing_criteria": criteria, "created_at": 1.0, "updated_at": 1.0}
-    run = {"key": "key_1", "role": "member", "name": "first", "data_source": source, "status": "completed", "created_at": 1.0}
-    item = {"number": 0, "item": {"a": 1}, "status": "pass", "results": [], "verdicts": [True], "created_at": 1.0}
+    run: dict[str, Any] = {
+        "key": "key_1",
+        "role": "member",
+        "name": "first",
+        "data_source": source,
+        "status": "completed",
+        "created_at": 1.0,
+    }
+    run["tally"] = {"counts": {"pass": 1}, "criteria": [[1, 0]], "usage": []}
+    item = {"number": 0, "item": {"a": 1}, "status": "pass", "results": [], "verdicts": [True], "usage": {}, "created_at": 1.0}
     connection.execute(insert(evals).values(id=ids["eval_id"], project=project, **asked))
     connection.execute(insert(eval_runs).values(id=ids["run_id"], eval=ids["eval_id"], project=project, num_items=1, **run))
     connection.execute(insert(eval_items).values(id=ids["output_item_id"], run=ids["run_id"], **item))
@@ -168,20 +184,21 @@ def everything(platform: Platform) -> dict[str, list[Any]]:
     return found
 
 
-def test_every_route_says_what_it_takes(app: FastAPI):
-    assert [str(one) for one in operations(app) if one.takes is None] == []
+def test_every_route_says_what_it_takes(untouched: tuple[Platform, FastAPI]):
+    assert [str(one) for one in operations(untouched[1]) if one.takes is None] == []
 
 
-def test_only_signs_of_life_are_for_anyone(app: FastAPI):
-    assert {one.path for one in operations(app) if one.takes == ""} <= {"/healthz", "/readyz"}
+def test_only_signs_of_life_are_for_anyone(untouched: tuple[Platform, FastAPI]):
+    assert {one.path for one in operations(untouched[1]) if one.takes == ""} <= {"/healthz", "/readyz"}
 
 
-def test_every_kind_of_id_is_known_here(app: FastAPI):
-    assert {name for one in operations(app) for name in one.parameters} <= UNKNOWN.keys()
+def test_every_kind_of_id_is_known_here(untouched: tuple[Platform, FastAPI]):
+    assert {name for one in operations(untouched[1]) for name in one.parameters} <= UNKNOWN.keys()
 
 
 @pytest.mark.parametrize("key", [None, "", "sk-proj-0123456789abcdef0123456789", "lt-" + "A" * 40, "ключ"])
-def test_a_stranger_is_sent_away_everywhere(app: FastAPI, key: str | None):
+def test_a_stranger_is_sent_away_everywhere(untouched: tuple[Platform, FastAPI], key: str | None):
+    app = untouched[1]
     client = client_with(app, None)
     for one in operations(app):
         headers = {"authorization": b"Bearer " + key.encode()} if key is not None else {}
@@ -200,7 +217,8 @@ CALLERS = [*((role, False) for role in ROLES), ("admin", True), ("auditor", True
 
 
 @pytest.mark.parametrize("role, everywhere", CALLERS)
-def test_each_role_may_what_the_table_says_and_nothing_else(app: FastAPI, platform: Platform, role: str, everywhere: bool):
+def test_each_role_may_what_the_table_says_and_nothing_else(untouched: tuple[Platform, FastAPI], role: str, everywhere: bool):
+    platform, app = untouched
     client, caller = client_with(app, key_of(platform, role=role, everywhere=everywhere)), Caller("default", "", role, everywhere)
     for one in operations(app):
         answer = send(client, one.method, one.at(UNKNOWN))

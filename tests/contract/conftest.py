@@ -26,7 +26,7 @@ class Served:
     url: str
     key: str
     home: Path
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
 
     def client(self, **options: Any) -> openai.OpenAI:
         return openai.OpenAI(**{"base_url": self.url, "api_key": self.key, "max_retries": 0, **options})
@@ -40,15 +40,13 @@ def serve(home: Path, *options: str, **environment: str) -> Served:
     """Start it, and read its address and first key from what it prints; the key of a home that has one already is kept in `home`."""
     env = {**os.environ, "LUTHIER_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment}
     command = [sys.executable, "-m", "luthier.cli", "serve", "--port", "18321", *options]
-    log = home.with_name(f"{home.name}.log")
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log.open("a"), text=True, start_new_session=True)
-    assert process.stdout is not None
-    told, began = "", time.monotonic()
-    while "Ctrl-C ends it" not in told:
-        line = process.stdout.readline()
-        told += line
-        assert line or process.poll() is None, f"{told}\n{log.read_text()}"
-        assert time.monotonic() - began < START_S, told
+    said, log = home.with_name(f"{home.name}.said"), home.with_name(f"{home.name}.log")
+    with said.open("w") as out, log.open("a") as err:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=err, start_new_session=True)
+    began = time.monotonic()
+    while "Ctrl-C ends it" not in (told := said.read_text()):
+        assert process.poll() is None and time.monotonic() - began < START_S, f"{told}\n{log.read_text()}"
+        time.sleep(0.05)
     url = re.search(r"OPENAI_BASE_URL=(\S+)", told)
     assert url is not None, told
     kept = home / "first-key"

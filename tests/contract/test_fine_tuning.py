@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 import pytest
-from contract.conftest import chat, ended
+from tests.contract.conftest import chat, ended
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,10 @@ from tests.contract.replay import rows_file
 from tests.engine.runs import end_of, spec_of, steps_of
 from tests.engine.team import done_by, together
 
+from luthier.cli import _processes
+from luthier.engine import sharding
 from luthier.engine.folder import read_lines
+from luthier.engine.sharding import Processes
 from luthier.errors import RunError, SettingsError
 from luthier.recipes.run import Run
 from luthier.recipes.several import refuse_several
@@ -79,7 +82,11 @@ LEARNS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("learns", LEARNS)
+SLOW = pytest.mark.slow
+"""Each is two runs, one of them by several processes. The first of a kind is for every day."""
+
+
+@pytest.mark.parametrize("learns", [pytest.param(name, marks=[] if name in ("lora", "full") else SLOW) for name in LEARNS])
 def test_several_processes_train_as_one_does(learns: str, make: Make):
     """1/N Σ over rows of one process, and over those of two: the same sum in another order."""
     one = train(make("one", **LEARNS[learns]))
@@ -94,6 +101,7 @@ def test_several_processes_train_as_one_does(learns: str, make: Make):
     ]
 
 
+@SLOW
 def test_three_processes_and_tied_embeddings(make: Make, tmp_path: Path):
     """3 divides neither the 32 of most widths nor the rows of a step: parts are uneven, and one process idles."""
     tied = toy_model(tmp_path / "tied", tie_word_embeddings=True)
@@ -102,6 +110,7 @@ def test_three_processes_and_tied_embeddings(make: Make, tmp_path: Path):
     assert_same(Run(tmp_path / "three"), one)
 
 
+@SLOW
 def test_weights_in_bfloat16(make: Make, tmp_path: Path):
     """fp32 masters in parts. The losses of two orders of summation differ by bf16's rounding."""
     spec = {"adapter": "full", "train": {"dtype": "bfloat16"}}
@@ -113,6 +122,9 @@ def test_weights_in_bfloat16(make: Make, tmp_path: Path):
         assert finding["passed"] and finding["fp32"] < 1e-5 and finding["run_dtype"] < 2 * finding["noise"]
 
 
+DRAWS = ("grpo", "ppo")
+"""Refused where every weight learns, see below."""
+
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo": ("Preference", {}),
     "kto": ("Thumb", {}),
@@ -123,29 +135,31 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
-@pytest.mark.parametrize("method", OTHERS)
+EVERY_DAY = [("dpo", "full"), ("grpo", "lora")]
+PAIRS = [(method, adapter) for method in OTHERS for adapter in ("lora", "full") if not (method in DRAWS and adapter == "full")]
+
+
+@pytest.mark.parametrize("method, adapter", [pytest.param(*pair, marks=[] if pair in EVERY_DAY else SLOW) for pair in PAIRS])
 def test_every_method_learns_the_same_from_several_processes(method: str, adapter: str, make: Make, tmp_path: Path):
     """A reference, a reward head, a critic; answers drawn by each process for its share of the prompts, and judged once."""
     kind, settings = OTHERS[method]
-    draws = method in ("grpo", "ppo")
-    if draws and adapter == "full":
-        pytest.skip("refused, see test_what_is_not_supported_is_refused_before_anything_is_loaded")
     given = {
         "method": {"name": method, **settings},
         "data": {"train": str(rows_file(kind, tmp_path))},
         "adapter": "full" if adapter == "full" else {"name": "lora", "rank": 4},
         "train": {"max_steps": 3, "token_budget": 160},
         "optimizer": {"learning_rate": 0.001},
-        **({"reward": {"name": "pattern", "pattern": "[a-m]"}} if draws else {}),
+        **({"reward": {"name": "pattern", "pattern": "[a-m]"}} if method in DRAWS else {}),
     }
     one = train(make("one", **given))
     done_by(2, lambda: train(make("two", **given)))
     assert_same(Run(tmp_path / "two"), one)
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
-@pytest.mark.parametrize("killed, then", [(0, 1), (1, 2)])
+@pytest.mark.parametrize(
+    "adapter, killed, then",
+    [("lora", 0, 1), ("full", 1, 2), pytest.param("lora", 1, 2, marks=SLOW), pytest.param("full", 0, 1, marks=SLOW)],
+)
 def test_one_is_killed_the_other_ends_and_any_number_goes_on(adapter: str, killed: int, then: int, make: Make, tmp_path: Path):
     """In the middle of step 4 of 6, after the checkpoint of step 2: no step is lost, none is done twice."""
     given = {"adapter": "full"} if adapter == "full" else {}
@@ -238,10 +252,11 @@ def test_what_is_not_supported_is_refused_before_anything_is_loaded(make: Make):
     refuse_several(make("run", method="grpo", reward={"name": "length", "target": 5}), 2)
 
 
+@SLOW
 def test_rows_that_go_alone_cannot_be_divided(make: Make, tmp_path: Path):
     """A Bloom's attention is its own, so each row is a forward, of which processes would have different numbers."""
     bloom = toy_model(tmp_path / "bloom", "bloom", n_layer=2, n_head=4)
-    done_by(2, lambda: train(make("lora", base=bloom, evaluation={"prompts": ()})))
+    done_by(2, lambda: train(make("lora", base=bloom)))
     assert Run(tmp_path / "lora").record["packing"]["tier"] == 3
     spec = make("full", base=bloom, adapter="full")
     team = together(2, lambda: train(spec), said=tmp_path)

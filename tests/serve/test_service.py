@@ -167,6 +167,16 @@ def test_a_call_that_must_be_made_is_made(house: House, toy_folder: Path) -> Non
     assert refused is not None and "none can be required" in refused.message
 
 
+def test_with_a_schema_and_tools_an_answer_is_one_or_the_other(house: House, toy_folder: Path) -> None:
+    pytest.importorskip("llguidance")
+    schema = {"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"], "additionalProperties": False}
+    ask = chat(toy_folder, chat_template="plain", tools=[TOOL], json_schema=schema, n=4, temperature=1.0, seed=1, max_tokens=300)
+    heard = house.ask(ask)[0]
+    for index, text in enumerate(heard.texts):
+        calls = [call for piece in heard.pieces if piece.index == index for call in piece.tool_calls]
+        assert calls or set(json.loads(text)) == {"x"}
+
+
 def test_the_starter_calls_tools_in_its_own_way(house: House) -> None:
     pytest.importorskip("llguidance")
     ask = Ask(base="starter", messages=QUESTION, tools=[TOOL], max_tokens=120, seed=1, tool_choice=_named("greet"))

@@ -65,6 +65,7 @@ SAMPLES = {
     '"days": 2}<|call|>',
     "invocations": 'Let me see.<atem:function_calls>\n<atem:invoke name="forecast">\n<atem:parameter name="city">Oslo</atem:parameter>\n'
     '<atem:parameter name="days">2</atem:parameter>\n</atem:invoke>\n</atem:function_calls>',
+    "marked": 'Let me see.<|call|>{"name": "forecast", "arguments": {"city": "Oslo", "days": 2}}',
     "bare": '<|python_tag|>{"name": "forecast", "parameters": {"city": "Oslo", "days": 2}}',
 }
 

@@ -184,7 +184,7 @@ def _fill(model: nn.Module, name: str, folder: Path) -> None:
 def remove(model: nn.Module, name: str) -> None:
     """Take the adapter `name` off its layers; nothing where there is none. Others stay."""
     for layer in layers(model, name).values():
-        del layer.lora_A[name], layer.lora_B[name], layer.shapes[name]
+        layer.take_off(name)
 
 
 def merge(model: nn.Module, name: str) -> int:

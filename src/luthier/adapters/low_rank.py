@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luthier.adapters.routing import current
+from luthier.adapters.routing import Routing, current
+
+MOST_ROWS = 16
+"""Of one adapter in a forward whose adapters are multiplied together: with more, products by themselves cost no more."""
+
+STACKED_BYTES = 4 * 2**20
+"""Of one layer's adapters, laid side by side; more are multiplied one after the other, without a copy."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class LoraLayer(nn.Module):
         self.lora_A = nn.ParameterDict()
         self.lora_B = nn.ParameterDict()
         self.shapes: dict[str, LowRank] = {}
+        self._stacked: tuple[Routing, Tensor, Tensor] | None = None
 
     def add(self, name: str, shape: LowRank, generator: torch.Generator) -> None:
         """A ~ U(±1/√in) as in the paper's code, B = 0: at first the adapter changes nothing."""
@@ -66,6 +73,11 @@ class LoraLayer(nn.Module):
         self.lora_A[name] = nn.Parameter(a.to(weight.device, weight.dtype))
         self.lora_B[name] = nn.Parameter(torch.zeros(num_out, shape.rank, device=weight.device, dtype=weight.dtype))
         self.shapes[name] = shape
+
+    def take_off(self, name: str) -> None:
+        """The product is gone, and its memory free."""
+        del self.lora_A[name], self.lora_B[name], self.shapes[name]
+        self._stacked = None
 
     @property
     def weight(self) -> Tensor:
@@ -91,6 +103,8 @@ class LoraLayer(nn.Module):
         if routing.whole is not None and routing.whole in self.lora_A:
             return self._with(x, routing.whole)
         y: Tensor = self.base_layer(x)
+        if not torch.is_grad_enabled() and self._fits_together(routing):
+            return self._together(x, y, routing)
         for name, positions in routing.parts:
             if name in self.lora_A:
                 y = self._at(positions, x, y, name, routing.num_positions)
@@ -105,6 +119,31 @@ class LoraLayer(nn.Module):
             )
         product = self._product(rows.index_select(0, positions), name)
         return y.reshape(-1, y.shape[-1]).index_add(0, positions, product).view(y.shape)
+
+    def _fits_together(self, routing: Routing) -> bool:
+        """Whether the products of all adapters of a forward that draws are two batched ones: few rows each, one rank, small enough."""
+        if len(routing.parts) < 2 or any(name not in self.shapes or len(rows) > MOST_ROWS for name, rows in routing.parts):
+            return False
+        ranks = {self.shapes[name].rank for name, _ in routing.parts}
+        weight = self.weight
+        return len(ranks) == 1 and len(routing.parts) * max(ranks) * sum(weight.shape) * weight.itemsize <= STACKED_BYTES
+
+    def _together(self, x: Tensor, y: Tensor, routing: Routing) -> Tensor:
+        """`y` with the product of each part's adapter added at its rows. The stack is kept as long as the same rows are drawn."""
+        if self._stacked is None or self._stacked[0] is not routing:
+            names = [name for name, _ in routing.parts]
+            a = torch.stack([self.lora_A[name].T for name in names])  # (k, in, r)
+            b = torch.stack([self.lora_B[name].T * self.shapes[name].scaling for name in names])  # (k, r, out)
+            self._stacked = routing, a, b
+        _, a, b = self._stacked
+        rows, out = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+        if rows.shape[0] != routing.num_positions:
+            raise TypeError(f"a layer computes {rows.shape[0]} rows of {routing.num_positions}: it can't have an adapter for each of them")
+        index, real = routing.padded
+        low = torch.bmm(rows.index_select(0, index.view(-1)).view(*index.shape, -1), a)  # (k, m, r)
+        if real is not None:
+            low *= real
+        return out.index_add(0, index.view(-1), torch.bmm(low, b).flatten(0, 1)).view(y.shape)
 
     def _with(self, x: Tensor, name: str) -> Tensor:
         if self.training and self.shapes[name].dropout:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 
@@ -19,6 +21,16 @@ class Routing:
     whole: str | None = None
     parts: tuple[tuple[str, Tensor], ...] = ()
     num_positions: int = 0
+
+    @cached_property
+    def padded(self) -> tuple[Tensor, Tensor | None]:
+        """The positions of each part as a row of (k, m), and where they are real (k, m, 1): the rest is filling. None: all are."""
+        most = max(len(positions) for _, positions in self.parts)
+        index = torch.stack([torch.nn.functional.pad(positions, (0, most - len(positions))) for _, positions in self.parts])
+        if all(len(positions) == most for _, positions in self.parts):
+            return index, None
+        real = torch.tensor([[at < len(positions) for at in range(most)] for _, positions in self.parts], device=index.device)
+        return index, real[..., None]
 
 
 BASE = Routing()

@@ -3,15 +3,19 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 from fastapi import FastAPI
 
 from luthier import __version__
 from luthier.api import (
     audit,
+    batches,
     chat,
     completions,
     embeddings,
     errors,
+    eval_runs,
+    evals,
     files,
     fine_tuning,
     graders,
@@ -27,12 +31,15 @@ from luthier.api.auth import Door
 from luthier.api.azure import AzurePaths
 from luthier.api.bodies import SoundBodies
 from luthier.api.envelope import Envelope
+from luthier.api.evals_running import EvalRunner
 from luthier.api.figures import Counted, Figures
 from luthier.api.platform import Platform
+from luthier.api.upkeep import upkeep
 
 OPENAI = [
     files.router,
     uploads.router,
+    batches.router,
     fine_tuning.router,
     graders.router,
     models.router,
@@ -41,8 +48,13 @@ OPENAI = [
     completions.router,
     responses.router,
     embeddings.router,
+    evals.router,
+    eval_runs.router,
 ]
 """Under /v1, as OpenAI has them."""
+
+BATCHED = [chat.router, completions.router, responses.router, embeddings.router]
+"""What a batch can ask."""
 
 OURS = [projects.router, keys.router, audit.router]
 """Under /api."""
@@ -78,6 +90,10 @@ def create_app(platform: Platform) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
-        yield
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(EvalRunner(app.state.platform).run)
+            beside.start_soon(upkeep, app.state.platform, BATCHED)
+            yield
+            beside.cancel_scope.cancel()
     finally:
         await app.state.platform.backend.close()

@@ -120,16 +120,19 @@ async def unless_gone(request: Request, work: Callable[[], Awaitable[R]]) -> R:
         ApiError: the client is gone; nobody will read it.
     """
     done: list[R] = []
-    async with anyio.create_task_group() as group:
+    try:
+        async with anyio.create_task_group() as group:
 
-        async def watch() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
+            async def watch() -> None:
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            done.append(await work())
             group.cancel_scope.cancel()
-
-        group.start_soon(watch)
-        done.append(await work())
-        group.cancel_scope.cancel()
+    except* ApiError as errors:
+        raise errors.exceptions[0] from None
     if not done:
         raise ApiError(499, "The client hung up.")
     return done[0]

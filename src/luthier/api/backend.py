@@ -1,10 +1,12 @@
 """`Backend`: whoever draws answers for the gateway. Here without a model, a tensor or a device."""
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from luthier.spec.serving import Ask, Done, Embed, Embedded, Fault, Piece, State
-from luthier.store.home import Home
+
+if TYPE_CHECKING:
+    from luthier.store.home import Home
 
 
 class Backend(Protocol):
@@ -40,7 +42,7 @@ def internal(message: str) -> Fault:
     return Fault(kind="internal", message=message)
 
 
-def backend_of(home: Home, vllm: str | None = None, key: str | None = None) -> Backend:
+def backend_of(home: "Home", vllm: str | None = None, key: str | None = None) -> Backend:
     """An external vLLM at a URL, with its key where it wants one; or a process of this machine."""
     if vllm is not None:
         from luthier.api.backend_vllm import VllmBackend

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from luthier.api import errors
 from luthier.api.platform import Platform
 from luthier.errors import UserError
 from luthier.store.batches import LEASE_S, Answer, Batch, Batches, LeaseLost
-from luthier.store.blobs import Blob
+from luthier.store.blobs import Blob, Chunks
 from luthier.store.ids import new
 
 log = logging.getLogger("luthier.api")
@@ -58,11 +59,11 @@ class Watched:
 
 
 class BatchWork:
-    """`routers`: those of the endpoints that a batch can ask, as they lie under /v1."""
+    """`routers`: those of the endpoints that a batch can ask, as they lie under /v1. `pace`: how long its waits are, as a factor."""
 
-    def __init__(self, platform: Platform, routers: Iterable[APIRouter], period_s: float = PERIOD_S, beat_s: float = LEASE_S / 6) -> None:
+    def __init__(self, platform: Platform, routers: Iterable[APIRouter], pace: float = 1.0) -> None:
         self.platform, self.batches = platform, Batches(platform.database, platform.blobs)
-        self.period_s, self.beat_s = period_s, beat_s
+        self.period_s, self.beat_s, self.wait_s = PERIOD_S * pace, LEASE_S / 6 * pace, LONGEST_WAIT_S * pace
         self.app: ASGIApp = _inner(platform, routers)
 
     async def run(self) -> None:
@@ -80,9 +81,9 @@ class BatchWork:
                     await self._work(batch, lease)
             except LeaseLost:
                 log.warning("another gateway goes on with a batch that this one was too slow with")
-            except (UserError, OSError) as error:
-                log.error("%s waits: %s", batch.id if batch is not None else "batches", error)
-                await anyio.sleep(LONGEST_WAIT_S)
+            except Exception as error:  # a batch that fails must not end the gateway, nor the others
+                log.error("%s waits: %s", batch.id if batch is not None else "batches", error, exc_info=not isinstance(error, UserError))
+                await anyio.sleep(self.wait_s)
             finally:
                 if batch is not None:
                     with anyio.CancelScope(shield=True):
@@ -91,7 +92,7 @@ class BatchWork:
                 await anyio.sleep(self.period_s)
 
     async def _work(self, batch: Batch, lease: str) -> None:
-        watched = Watched("cancelled" if batch.status == "cancelling" else None)
+        watched = Watched("cancelled" if batch.status == "cancelling" else None)  # that its time is over, its first beat tells
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._beat, batch.id, lease, watched)
@@ -113,13 +114,18 @@ class BatchWork:
 
     async def _beat(self, id: str, lease: str, watched: Watched) -> None:
         while True:
-            await anyio.sleep(self.beat_s)
             status, late = await run_in_threadpool(self.batches.beat, id, lease)
             watched.stop = "cancelled" if status == "cancelling" else "expired" if late else None
+            await anyio.sleep(self.beat_s)
 
     async def _validate(self, batch: Batch, lease: str) -> bool:
         """Whether its input file is sound. Of one that is not, the faults are told."""
-        faults, total, model = await run_in_threadpool(lambda: checked(_raw_lines(self._input(batch)), batch.endpoint))
+
+        def looked_at() -> tuple[list[dict[str, Any]], int, str | None]:
+            with closing(self._input(batch)) as chunks:
+                return checked(_raw_lines(chunks), batch.endpoint)
+
+        faults, total, model = await run_in_threadpool(looked_at)
         if faults:
             await run_in_threadpool(self.batches.refuse, batch.id, lease, faults)
             return False
@@ -129,7 +135,6 @@ class BatchWork:
     async def _answer(self, batch: Batch, lease: str, watched: Watched) -> None:
         """Every request that has no answer yet, some at once."""
         done = await run_in_threadpool(self.batches.answered, batch.id)
-        lines = (line for line in _lines(self._input(batch)) if line.number not in done)
         places = anyio.Semaphore(AT_ONCE)
 
         async def one(line: Line) -> None:
@@ -139,18 +144,20 @@ class BatchWork:
             finally:
                 places.release()
 
-        async with anyio.create_task_group() as group:
-            while watched.stop is None:
-                await places.acquire()
-                line = await run_in_threadpool(next, lines, None)
-                if line is None:
-                    break
-                group.start_soon(one, line)
+        with closing(self._input(batch)) as chunks:
+            lines = (line for line in _lines(chunks) if line.number not in done)
+            async with anyio.create_task_group() as group:
+                while watched.stop is None:
+                    await places.acquire()
+                    line = await run_in_threadpool(next, lines, None)
+                    if line is None:
+                        break
+                    group.start_soon(one, line)
         if watched.stop == "expired":
-            left = (line for line in lines if line.number not in done)
-            await run_in_threadpool(self._expire, batch, lease, left)
+            await run_in_threadpool(self._expire, batch, lease)
 
-    def _expire(self, batch: Batch, lease: str, left: Iterator[Line]) -> None:
+    def _expire(self, batch: Batch, lease: str) -> None:
+        """Tell of each request that has no answer why."""
         answered = self.batches.answered(batch.id)
         told = [_told(line, None, EXPIRED, failed=True) for line in _lines(self._input(batch)) if line.number not in answered]
         for start in range(0, len(told), 500):
@@ -166,7 +173,7 @@ class BatchWork:
             if status < 429 or 429 < status < 500 or failures >= TRIES:
                 return _told(line, {"status_code": status, "request_id": number, "body": body}, None, failed=status >= 400)
             told = headers.get("retry-after", "")
-            await anyio.sleep(min(float(told) if told.isdecimal() else 1.0, LONGEST_WAIT_S))
+            await anyio.sleep(min(float(told) if told.isdecimal() else self.period_s, self.wait_s))
         return None
 
     async def _ask(self, batch: Batch, body: dict[str, Any], number: str) -> tuple[int, dict[str, str], Any]:
@@ -213,7 +220,7 @@ class BatchWork:
     def _written(self, batch: Batch, failed: bool) -> Blob:
         return self.platform.blobs.put(self.batches.lines(batch.id, failed))
 
-    def _input(self, batch: Batch) -> Iterable[bytes]:
+    def _input(self, batch: Batch) -> Chunks:
         file = self.platform.files.for_job(batch.project, batch.input_file)
         return self.platform.blobs.open(file.sha256)
 

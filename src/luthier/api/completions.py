@@ -15,6 +15,7 @@ from luthier.api.auth import Caller, may
 from luthier.api.chat import STREAM
 from luthier.api.chat_request import IGNORED, Drawn
 from luthier.api.errors import ApiError, JsonResponse, envelope
+from luthier.api.metering import metered
 from luthier.api.platform import Here
 from luthier.api.wire_chat import Head, event, usage_wire
 from luthier.api.wire_completions import Written, choice_wire
@@ -77,13 +78,14 @@ async def create(asked: CompletionRequest, caller: Uses, here: Here, request: Re
         **drawn(asked, caller),
     )
     asks = [await anyio.to_thread.run_sync(partial(common, prompt=prompt)) for prompt in asked.prompts]
+    answer = metered(request, here.backend.answer)
     head = Head(new("cmpl-", 29), asked.model or model.name, int(time.time()), fingerprint(model))
     if not asked.stream:
-        body = await unless_gone(request, lambda: _whole(head, asks, here.backend.answer, asked.logprobs is not None))
+        body = await unless_gone(request, lambda: _whole(head, asks, answer, asked.logprobs is not None))
         return JsonResponse(body, headers=headers_of(model))
     if len(asks) > 1:
         raise ApiError(400, "Only one prompt can be streamed at a time. - 'prompt'", "prompt")
-    pieces = await begun(here.backend.answer(asks[0]))
+    pieces = await begun(answer(asks[0]))
     usage = bool(asked.stream_options and asked.stream_options.include_usage)
     chunks = _chunks(head, pieces, asks[0].n, asked.logprobs is not None, usage)
     return StreamingResponse(chunks, media_type=STREAM, headers=headers_of(model))

@@ -13,6 +13,7 @@ from luthier.api.asking import error_of, model_of, placed, unless_gone
 from luthier.api.auth import Caller, may
 from luthier.api.chat_request import Asked
 from luthier.api.errors import ApiError, JsonResponse
+from luthier.api.metering import metered_embedding
 from luthier.api.platform import Here
 from luthier.spec.serving import Embed
 
@@ -41,7 +42,7 @@ async def create(asked: EmbeddingRequest, caller: Uses, here: Here, request: Req
     model = await anyio.to_thread.run_sync(model_of, asked, request, here, caller)
     place = await anyio.to_thread.run_sync(placed, model, here)
     wanted = Embed(base=place["base"], inputs=_inputs(asked), key=caller.key)
-    told = await unless_gone(request, lambda: here.backend.embed(wanted))
+    told = await unless_gone(request, lambda: metered_embedding(request, here.backend.embed, wanted))
     if told.error is not None:
         raise error_of(told.error)
     data = [

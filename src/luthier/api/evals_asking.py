@@ -63,19 +63,26 @@ class NoAnswer(Exception):
 def given(answer: Mapping[str, Any] | None) -> Answer:
     """The answer that came with an item: as templates name it, or as a completion; an empty one, where the item says it all."""
     told = answer or {}
-    choice = (told.get("choices") or [{}])[0]
-    said = choice.get("message") or {}
+    choice = _first(told.get("choices"))
+    said = choice["message"] if isinstance(choice.get("message"), Mapping) else {}
     text = told.get("output_text", said.get("content"))
-    if text is None and "output_json" in told:
-        text = told["output_json"]
+    text = told.get("output_json") if text is None else text
     text = text if isinstance(text, str) else "" if text is None else json.dumps(text, ensure_ascii=False)
-    tools = [tool for tool in told.get("output_tools") or said.get("tool_calls") or [] if isinstance(tool, Mapping)]
-    output = [message(Choice(text=text, tool_calls=[dict(tool) for tool in tools]))] if answer else []
-    drawn = {name: told.get(name) for name in ("temperature", "top_p", "seed", "max_completion_tokens")}
-    reason = told.get("finish_reason") or choice.get("finish_reason") or ("stop" if answer else "")
-    audio = told.get("output_audio") if isinstance(told.get("output_audio"), Mapping) else None
-    wire = sample_wire(output=_shown(output), finish_reason=reason, model=told.get("model") or "", usage=told.get("usage"), **drawn)
-    return Answer(Sample(text, tools, audio), wire)
+    tools = told.get("output_tools") or said.get("tool_calls")
+    calls = [dict(tool) for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list) else []
+    audio = told.get("output_audio")
+    output = [message(Choice(text=text, tool_calls=calls))] if answer else []
+    wire = sample_wire(
+        output=_shown(output),
+        finish_reason=str(told.get("finish_reason") or choice.get("finish_reason") or ("stop" if answer else "")),
+        model=str(told.get("model") or ""),
+        usage=told["usage"] if isinstance(told.get("usage"), Mapping) else None,
+        temperature=told.get("temperature"),
+        max_completion_tokens=told.get("max_completion_tokens"),
+        top_p=told.get("top_p"),
+        seed=told.get("seed"),
+    )
+    return Answer(Sample(text, calls, audio if isinstance(audio, Mapping) else None), wire)
 
 
 async def drawn(here: Platform, caller: Caller, model: Model, drawing: Sampled, item: Mapping[str, Any]) -> Answer:
@@ -119,7 +126,9 @@ def _chat(drawing: Sampled, asked: Mapping[str, Any], item: Mapping[str, Any]) -
     longest = asked["max_completion_tokens"]
     match drawing:
         case CompletionsRun():
-            told = sampling.model_dump(by_alias=True, include={"response_format", "tools"}, exclude_none=True) if sampling is not None else {}
+            told = (
+                sampling.model_dump(by_alias=True, include={"response_format", "tools"}, exclude_none=True) if sampling is not None else {}
+            )
             return ChatRequest.model_validate({**how, **told, "max_completion_tokens": longest, "messages": said})
         case ResponsesRun():
             told = sampling.model_dump(include={"text", "tools"}, exclude_none=True) if sampling is not None else {}
@@ -143,7 +152,9 @@ def _turns(drawing: Sampled, item: Mapping[str, Any]) -> list[Turn]:
 def _is_of_responses(turn: Turn) -> bool:
     """Whether a turn is written as responses write them, and not as chats do."""
     content = turn.get("content")
-    written = isinstance(content, list) and any(isinstance(part, dict) and part.get("type") in ("input_text", "output_text") for part in content)
+    written = isinstance(content, list) and any(
+        isinstance(part, dict) and part.get("type") in ("input_text", "output_text") for part in content
+    )
     return turn.get("type", "message") != "message" or written
 
 
@@ -168,3 +179,7 @@ async def _patiently(here: Platform, wanted: Ask) -> tuple[Choice, Usage]:
 def _shown(output: list[Turn]) -> list[Turn]:
     """What of a message an item tells."""
     return [{key: turn[key] for key in ("role", "content", "tool_calls") if key in turn} for turn in output]
+
+
+def _first(choices: Any) -> Mapping[str, Any]:
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}

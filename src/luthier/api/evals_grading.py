@@ -61,7 +61,7 @@ def judges_of(criteria: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 class Criterion:
-    """One of an eval's. It grades one answer a call, from any thread."""
+    """One of an eval's. It grades one answer a call, from any thread; and where it is `one_at_a_time`, from one thread at a time."""
 
     def __init__(self, criterion: Mapping[str, Any], outside: Outside, where: str) -> None:
         """Raises UserError: it needs something that is not there, such as a sandbox."""
@@ -70,13 +70,13 @@ class Criterion:
         self._metered = _Metered(outside.judge)
         self._grader: Grader[Any] = grader(config, Outside(self._metered, outside.embed, outside.limits), where)
         self._middle = sum(getattr(config, "bounds", (0.0, 1.0))) / 2 if self.type == "score_model" else MIDDLE
-        self._one_at_a_time = threading.Lock() if _has_a_sandbox(criterion) else None
+        self.one_at_a_time = _has_a_sandbox(criterion)
 
     def grade(self, case: Case) -> Verdict:
         """Nothing is raised for what goes wrong with one answer."""
         self._metered.begin()
         try:
-            grading = self._graded(case)
+            grading = self._grader.grade([case])[0]
         except UserError as error:
             return self._ungraded(str(error))
         except ApiError as error:  # of the model that embeds
@@ -91,12 +91,6 @@ class Criterion:
     def close(self) -> None:
         """Let go of processes; an answer that is being graded is not graded to its end."""
         self._grader.close()
-
-    def _graded(self, case: Case) -> Grading:
-        if self._one_at_a_time is None:
-            return self._grader.grade([case])[0]
-        with self._one_at_a_time:
-            return self._grader.grade([case])[0]
 
     def _passes(self, grading: Grading) -> bool:
         if self._least is not None:

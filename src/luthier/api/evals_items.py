@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,12 +42,13 @@ class ItemGrading:
 
     def __init__(self, here: Platform, drawing: Drawing | None, criteria: Sequence[Criterion], threads: anyio.CapacityLimiter) -> None:
         self.here, self.drawing, self.criteria, self.threads = here, drawing, criteria, threads
+        self._turns = [anyio.Lock() if one.one_at_a_time else None for one in criteria]  # waited for here, not in a thread others need
 
     async def graded(self, item: Item) -> Graded:
         """What came of it. Nothing that is wrong with one item is raised; only that the database fails."""
         try:
             answer = await self._answer(item)
-            verdicts = [await self._verdict(criterion, Case(answer.sample, item.item)) for criterion in self.criteria]
+            verdicts = [await self._verdict(number, Case(answer.sample, item.item)) for number in range(len(self.criteria))]
         except NoAnswer as none:
             return self._errored(none.wire)
         except DatabaseError:
@@ -65,9 +67,10 @@ class ItemGrading:
             return given(item.given)
         return await drawn(self.here, self.drawing.caller, self.drawing.model, self.drawing.asked, item.item)
 
-    async def _verdict(self, criterion: Criterion, case: Case) -> Verdict:
+    async def _verdict(self, number: int, case: Case) -> Verdict:
         for failures in range(TRIES):
-            verdict = await run_sync(criterion.grade, case, limiter=self.threads, abandon_on_cancel=True)
+            async with self._turns[number] or nullcontext():
+                verdict = await run_sync(self.criteria[number].grade, case, limiter=self.threads, abandon_on_cancel=True)
             if not verdict.may_go_well_later:
                 break
             if failures + 1 < TRIES:

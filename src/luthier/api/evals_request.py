@@ -176,7 +176,9 @@ class CompletionsRun(Asked):
     """Answers are drawn by chat completions; without a `model`, they are in the rows."""
 
     type: Literal["completions"]
-    source: Annotated[Rows | Annotated[StoredCompletions, Tag("Stored_completions")], by_type("file_content", "file_id", "stored_completions")]
+    source: Annotated[
+        Rows | Annotated[StoredCompletions, Tag("Stored_completions")], by_type("file_content", "file_id", "stored_completions")
+    ]
     input_messages: Input | None = None
     model: str | None = None
     sampling_params: CompletionsSampling | None = None

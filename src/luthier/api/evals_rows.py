@@ -62,7 +62,7 @@ def _found(here: Platform, of: Eval, source: Source) -> Iterable[NewItem]:
         case FileId():
             return _of_file(here, of, source.id)
         case StoredCompletions():
-            return map(_of_completion, _kept(here, of, source, stored.KIND, lambda kept: True))
+            return map(_of_completion, _kept(here, of, source, stored.KIND))
         case KeptResponses():
             return map(_of_response, _kept(here, of, source, RESPONSE, lambda kept: _is_wanted(kept, source)))
 
@@ -107,7 +107,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
         yield None if too_long else rest.removeprefix(codecs.BOM_UTF8) if first else rest
 
 
-def _kept(here: Platform, of: Eval, source: StoredCompletions | KeptResponses, kind: str, wanted: Keep) -> Iterator[Kept]:
+def _kept(here: Platform, of: Eval, source: StoredCompletions | KeptResponses, kind: str, wanted: Keep | None = None) -> Iterator[Kept]:
     """Answers that were kept, the newest first: those of the eval's metadata and of the run's."""
     metadata = {**(of.data_source_config.get("metadata") or {}), **(source.metadata or {})}
     earliest, latest = source.created_after, source.created_before
@@ -121,7 +121,9 @@ def _kept(here: Platform, of: Eval, source: StoredCompletions | KeptResponses, k
     found = (
         kept
         for kept in all_of_them()
-        if (earliest is None or kept.created_at >= earliest) and (latest is None or kept.created_at < latest + 1) and wanted(kept)
+        if (earliest is None or kept.created_at >= earliest)
+        and (latest is None or kept.created_at < latest + 1)
+        and (wanted is None or wanted(kept))
     )
     return islice(found, source.limit)
 

@@ -1,10 +1,11 @@
-"""Who runs evals: a task of the gateway. It holds a run under a lease, asks and grades its items, many at once, and keeps each as it is done."""
+"""Who runs evals: a task of the gateway. It holds a run under a lease, asks and grades its items, many at once, and keeps each."""
 
 import logging
 from functools import partial
 
 import anyio
 from anyio.to_thread import run_sync
+from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.api.auth import Caller
 from luthier.api.errors import ApiError
@@ -21,6 +22,9 @@ from luthier.store.evals import Item, Run
 from luthier.store.files import FileNotFound
 
 log = logging.getLogger("luthier.api")
+
+DATABASE = (DatabaseError, SQLAlchemyError)
+"""What is worth another try, later."""
 
 RUNS_AT_ONCE = 4
 ITEMS_AT_ONCE = 32
@@ -41,10 +45,10 @@ class EvalRunner:
     def __init__(self, platform: Platform, period_s: float = PERIOD_S, lease_s: float = LEASE_S) -> None:
         self.platform, self.work = platform, EvalWork(platform.database, lease_s)
         self.period_s = period_s
+        self._places, self._threads = anyio.Semaphore(ITEMS_AT_ONCE), anyio.CapacityLimiter(THREADS)
 
     async def run(self) -> None:
         """Until it is cancelled. Runs under way are then left to whoever comes next."""
-        self._places, self._threads = anyio.Semaphore(ITEMS_AT_ONCE), anyio.CapacityLimiter(THREADS)
         async with anyio.create_task_group() as group:
             for _ in range(RUNS_AT_ONCE):
                 group.start_soon(self._serve)
@@ -53,7 +57,7 @@ class EvalRunner:
         while True:
             try:
                 run = await run_sync(self.work.take)
-            except DatabaseError as error:
+            except DATABASE as error:
                 log.error("evals wait: %s", error)
                 await anyio.sleep(LONGEST_WAIT_S)
                 continue
@@ -69,7 +73,7 @@ class EvalRunner:
     def _let_go(self, run: Run) -> None:
         try:
             self.work.let_go(run)
-        except DatabaseError as error:  # the lease ends by itself
+        except DATABASE as error:  # the lease ends by itself
             log.error("%s waits: %s", run.id, error)
 
     async def _hold(self, run: Run) -> None:
@@ -97,7 +101,7 @@ class EvalRunner:
                     renewed = anyio.current_time()
             except LeaseLost:
                 return
-            except DatabaseError as error:
+            except DATABASE as error:
                 log.warning("%s: %s", run.id, error)
 
     async def _worked(self, run: Run) -> None:
@@ -107,7 +111,7 @@ class EvalRunner:
             await run_sync(partial(self.work.end, run, "completed" if error is None else "failed", error))
         except LeaseLost:
             log.info("%s was canceled or deleted, or is another gateway's", run.id)
-        except DatabaseError as error:
+        except DATABASE as error:
             log.error("%s waits: %s", run.id, error)
             await anyio.sleep(LONGEST_WAIT_S)
 
@@ -115,7 +119,7 @@ class EvalRunner:
         """Why it failed; None where it has completed. Raises `LeaseLost`, or `DatabaseError`."""
         try:
             await self._grade_all(run)
-        except DatabaseError:
+        except DATABASE:
             raise
         except ApiError as error:
             return {"code": error.code or error.type, "message": error.message}
@@ -150,7 +154,7 @@ class EvalRunner:
             async def one(item: Item) -> None:
                 try:
                     await run_sync(self.work.keep, run, item, await grading.graded(item))
-                except Exception as error:
+                except (LeaseLost, *DATABASE) as error:
                     failures.append(error)
                     group.cancel_scope.cancel()
                 finally:

@@ -1,4 +1,4 @@
-"""The schema of an eval's items: whether it is one, and whether an item fits it. Nothing is fetched, and no pattern can hang the gateway."""
+"""The schema of an eval's items: whether it is one, and whether an item fits it. Nothing is fetched, and no pattern takes long."""
 
 import functools
 import json

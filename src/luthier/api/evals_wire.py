@@ -116,7 +116,7 @@ def sample_wire(
     **drawn: Any,
 ) -> dict[str, Any]:
     """An answer, and how it was drawn; `drawn`: temperature, top_p, seed, max_completion_tokens, as far as they are known."""
-    used = usage or {}
+    used = {name: count for name, count in (usage or {}).items() if isinstance(count, int)}
     return {
         "input": [dict(turn) for turn in input],
         "output": [dict(turn) for turn in output],

@@ -1,7 +1,8 @@
 """Models of this platform as judges: what graders ask, its sampler answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import anyio
 import numpy as np
@@ -51,7 +52,7 @@ async def _one(here: Platform, caller: Caller, question: Question) -> Reply:
                 ask,
                 here,
                 model,
-                messages=[dict(message) for message in question.messages],
+                messages=system_first(question.messages),
                 json_schema=dict(question.schema),
                 max_tokens=sampling.max_completions_tokens or LONGEST,
                 temperature=1.0 if sampling.temperature is None else sampling.temperature,
@@ -65,6 +66,15 @@ async def _one(here: Platform, caller: Caller, question: Question) -> Reply:
         return Reply(fault=error.message.rstrip("."), model=question.model)
     tokens = usage.prompt_tokens + usage.completion_tokens
     return Reply(text=choices[0].text, tokens=tokens, model=question.model, written=usage.completion_tokens)
+
+
+def system_first(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the system says in one message, the first: many chat templates allow no other. A picture stays where it is."""
+    told = [{**message, "role": {"developer": "system"}.get(message["role"], message["role"])} for message in messages]
+    system = [message for message in told if message["role"] == "system" and isinstance(message["content"], str)]
+    others = [message for message in told if message not in system]
+    said = "\n\n".join(message["content"] for message in system)
+    return [{"role": "system" if others else "user", "content": said}, *others] if system else others
 
 
 def _embedded(here: Platform, caller: Caller, model: str, texts: Sequence[str]) -> np.ndarray:

@@ -94,6 +94,9 @@ async def add_part(upload_id: str, request: Request, caller: Writer, here: Here)
 def complete(upload_id: str, asked: Completed, caller: Writer, here: Here, request: Request) -> dict[str, Any]:
     """Join the parts into a file."""
     with telling():
+        begun = here.uploads.get(caller.project, upload_id)
+        if begun.status == "pending":
+            refuse_over_quota(here, caller, begun.bytes)
         upload, file = here.uploads.complete(caller.project, upload_id, asked.part_ids, asked.md5)
     note_new(here, caller, file, request)
     return wire_upload(upload) | {"file": wire(file)}

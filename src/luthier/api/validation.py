@@ -62,7 +62,9 @@ def first_fault(errors: Sequence[Mapping[str, Any]]) -> Fault:
     if kind in TYPES:
         return Fault(f"{given} is not of type '{TYPES[kind]}'{at}", param)
     if kind in SENTENCES:
-        return Fault(f"{SENTENCES[kind](given, error['ctx'])}{at}", param)
+        # pydantic stops counting at the limit of what it looks through, and says None
+        counted = {"actual_length": len(error["input"])} if kind in ("too_long", "too_short") else {}
+        return Fault(f"{SENTENCES[kind](given, {**error['ctx'], **counted})}{at}", param)
     return Fault(f"{error['msg'].removeprefix('Value error, ')}{at}", param)
 
 

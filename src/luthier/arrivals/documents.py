@@ -47,12 +47,31 @@ CALLS = {
 POSITIONAL = {"model": "model_name", "dataset": "path"}
 """What the first argument without a name is, in those groups."""
 
+NAMES = {
+    "model.model_name": "model_name_or_path",
+    "model.pretrained_model_name_or_path": "model_name_or_path",
+    "model.revision": "model_revision",
+    "lora.r": "lora_r",
+    "lora.target_modules": "lora_target_modules",
+    "lora.use_gradient_checkpointing": "gradient_checkpointing",
+    "lora.random_state": "lora_random_state",
+    "dataset.path": "dataset_name",
+    "dataset.name": "dataset_config",
+    "dataset.split": "dataset_train_split",
+    "dataset.data_files": "dataset_name",
+}
+"""Arguments of calls that TRL's own settings files call otherwise."""
+
+OBJECTS = {"model", "tokenizer", "args", "train_dataset", "eval_dataset", "processing_class", "peft_config", "ref_model", "self", "token"}
+"""Arguments that are objects of the script, no settings; and keys, which nobody wants printed."""
+
 
 @dataclass(frozen=True)
 class Document:
     """`values`: as they were nested. `flat`: the same by dotted key. `lines`: where each stands. `calls`: what a script called, in order.
 
-    `unread`: of a script, arguments that only running it would tell, as `group.name` → the text that stands there.
+    `unread`: of a script, arguments that only running it would tell: name → the text that stands there. A script's settings have the names
+    that TRL's own files give them.
     """
 
     path: str
@@ -88,7 +107,9 @@ def read(path: str) -> Document:
     else:
         values, lines = yaml_core.parse(text, path)
     if not isinstance(values, dict) or not values:
-        raise SettingsError(f"{path}: settings are keys with values, and this file holds none. Name the file that the other tool is started with.")
+        raise SettingsError(
+            f"{path}: settings are keys with values, and this file holds none. Name the file that the other tool is started with."
+        )
     return Document(path, values, dict(flattened(values)), lines)
 
 
@@ -128,10 +149,7 @@ def _of_script(text: str, path: str) -> Document:
         line = getattr(error, "lineno", None)
         raise SettingsError(f"{path}{f':{line}' if line else ''}: this is not Python that can be read: {error}.") from None
     known = dict(_constants(tree))
-    values: dict[str, Any] = {}
-    lines: dict[str, int] = {}
-    unread: dict[str, str] = {}
-    calls: list[str] = []
+    values, lines, unread, calls = dict[str, Any](), dict[str, int](), dict[str, str](), list[str]()
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         name = _name(call.func)
         group = CALLS.get(name) or CALLS.get(name.rpartition(".")[2])
@@ -139,14 +157,16 @@ def _of_script(text: str, path: str) -> Document:
             continue
         calls.append(name)
         for key, node in _arguments(call, group):
-            try:
-                value = _literal(node, known)
-            except ValueError:
-                unread[f"{group}.{key}"] = ast.unparse(node)
-                lines[f"{group}.{key}"] = node.lineno
+            setting = NAMES.get(f"{group}.{key}", key)
+            if key in OBJECTS or setting in values:
                 continue
-            values.setdefault(group, {})[key] = value
-            lines[f"{group}.{key}"] = node.lineno
+            lines[setting] = node.lineno
+            try:
+                values[setting] = _literal(node, known)
+            except ValueError:
+                unread[setting] = ast.unparse(node)
+    values["use_peft"] = any(CALLS.get(call) == "lora" or CALLS.get(call.rpartition(".")[2]) == "lora" for call in calls)
+    unread = {key: text for key, text in unread.items() if key not in values}
     return Document(path, values, dict(flattened(values)), lines if path.endswith(".py") else {}, tuple(calls), unread)
 
 

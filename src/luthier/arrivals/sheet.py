@@ -1,6 +1,6 @@
 """What becomes of another tool's settings, key by key: `Sheet` takes each one up, and whatever nobody took up is told."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -93,7 +93,7 @@ class Sheet:
         """Something that has to be done by hand before the run."""
         self.lines.append(Line("without", source, self.get(source), text=text, line=self.document.lines.get(source)))
 
-    def rest(self, known: Iterable[str]) -> None:
+    def rest(self) -> None:
         """Whatever was not taken up is told."""
         for key, value in self.document.flat.items():
             if value is None or key in self.taken:
@@ -101,10 +101,12 @@ class Sheet:
             self.lines.append(Line("unknown", key, value, line=self.document.lines.get(key)))
         for key, text in self.document.unread.items():
             if key not in self.taken:
-                self.lines.append(Line("unknown", key, text, text="only running the script would tell its value", line=self.document.lines.get(key)))
+                self.lines.append(
+                    Line("unknown", key, text, text="only running the script would tell its value", line=self.document.lines.get(key))
+                )
 
     def _tell(self, fate: Fate, table: Mapping[str, str]) -> None:
-        for key, value in self.document.flat.items():
+        for key, value in [*self.document.flat.items(), *self.document.unread.items()]:
             reason = next((table[part] for part in _beginnings(key) if part in table), None)
             if reason is None or value is None or key in self.taken:
                 continue

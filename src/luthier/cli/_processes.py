@@ -57,12 +57,18 @@ def run_in(processes: int, arguments: Sequence[str]) -> int:
         return max(member.code for member in team)
 
 
+class Killed(RunError):
+    """A process was killed, not by this program."""
+
+
 class _Member:
     """One process. The first speaks as the command itself would; of the others, what they say of errors is kept."""
 
     def __init__(self, rank: int, size: int, arguments: Sequence[str], folder: Path) -> None:
         self.rank, self.size = rank, size
         self.said: list[str] = []
+        self.ended_here = False
+        """Whether it was ended because of another."""
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size)))
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, MEETING: folder / "meeting"}
         self.process = subprocess.Popen(
@@ -96,6 +102,8 @@ class _Member:
     @property
     def sentence(self) -> str | None:
         """What went wrong here and nowhere else."""
+        if self.ended_here:
+            return None
         if self.process.returncode < 0:
             name = signal.Signals(-self.process.returncode).name
             return (
@@ -125,8 +133,10 @@ def _passing_on(team: Sequence[_Member]) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         for member in team:
-            member.process.kill()
-            member.process.wait()
+            if member.process.poll() is None:
+                member.ended_here = True
+                member.process.kill()
+                member.process.wait()
 
 
 def _wait(team: Sequence[_Member]) -> None:
@@ -146,4 +156,4 @@ def _tell(team: Sequence[_Member]) -> None:
     told = any(member.rank == 0 and member.process.returncode > 0 and LOST not in "".join(member.said) for member in failed if member.code)
     reasons = [sentence for member in sorted(failed, key=lambda m: m.process.returncode) if (sentence := member.sentence)]
     if reasons and not told:
-        raise RunError(reasons[0])
+        raise (Killed if failed and min(m.process.returncode for m in failed if not m.ended_here) < 0 else RunError)(reasons[0])

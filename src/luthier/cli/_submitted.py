@@ -22,6 +22,7 @@ def asked(
     name: str | None,
     priority: int,
     after: Sequence[str],
+    processes: int = 1,
 ) -> Asked:
     """Make a job's folder below `jobs`: a run's settings with every path absolute, or the files of a check.
 
@@ -30,12 +31,15 @@ def asked(
     """
     folder = jobs / secrets.token_hex(8)
     if what.endswith(DATA):
+        if processes > 1:
+            raise SettingsError(f"`--processes` has no effect on a check of {what}. Leave it out.")
         if model or data:
             raise SettingsError(f"{what} is a data file, which is checked. To train on it, write:  luthier jobs submit sft --data {what}")
         files = [what, *settings]
         request.write(folder, "check", files=[absolute(file) for file in files])
         return Asked("check", name or Path(what).name, str(folder), needs={"kind": "check"}, priority=priority, after=after)
     spec = anchored(load_request(what, settings, model=model, data=list(data) or None))
-    request.write(folder, "train", run_file=to_yaml(spec.model_copy(update={"out": None})))
+    request.write(folder, "train", run_file=to_yaml(spec.model_copy(update={"out": None})), processes=processes)
     told = name or f"{Path(spec.method.name).stem} on {Path(spec.data.train[0].path).name if spec.data.train else 'nothing'}"
-    return Asked("train", told, str(folder), needs={"kind": "train"}, priority=priority, after=after)
+    needs = {"kind": "train", **({"cores": processes} if processes > 1 else {})}
+    return Asked("train", told, str(folder), needs=needs, priority=priority, after=after)

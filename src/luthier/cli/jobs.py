@@ -31,6 +31,7 @@ def submit(
     name: Annotated[str | None, typer.Option(help="What to call it. Default: its file's name.")] = None,
     priority: Annotated[int, typer.Option(help="Higher is sooner.")] = 0,
     after: Annotated[list[str] | None, typer.Option(help="A job that must succeed before; may be given several times.")] = None,
+    processes: Annotated[int, typer.Option("--processes", "-p", min=1, help="Devices of one machine, as of `luthier train`.")] = 1,
     home: HomeOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
@@ -44,7 +45,7 @@ def submit(
     from luthier.store.home import Home
 
     opened = Home(home, database)
-    wanted = asked(opened.jobs, what, settings or [], model, data or [], name, priority, after or [])
+    wanted = asked(opened.jobs, what, settings or [], model, data or [], name, priority, after or [], processes)
     try:
         job = Queue(opened.database).submit(wanted)
     except UserError:

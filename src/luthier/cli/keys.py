@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from luthier.accounts.keys import Key
 
 SECTION = "Platform"
+WIDE, ROOMY = 160, 100
+"""Columns of a terminal."""
 STYLES = {"active": "green", "expired": "yellow", "revoked": "dim"}
 
 app = typer.Typer(no_args_is_help=True)
@@ -23,7 +25,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value, 
 
 @app.command()
 def create(
-    role: Annotated[str, typer.Option(help="admin, member, rater, auditor or inference; the list below says what each may do.")] = "admin",
+    role: Annotated[str, typer.Option(help="admin, member, rater, auditor or inference, as above.")] = "admin",
     project: Annotated[str, typer.Option(help="Whose files, jobs and models it sees: a project's name or id.")] = "default",
     name: Annotated[str, typer.Option(help="What you will know it by, such as whose it is.")] = "",
     days: Annotated[float | None, typer.Option(help="After how many days it opens nothing any more. Default: never.")] = None,
@@ -67,20 +69,10 @@ def list_(
     if as_json:
         typer.echo(json.dumps([asdict(key) for key in keys], indent=2))
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    if not keys:
+    if keys:
+        _show(keys, names)
+    else:
         typer.echo("No keys yet. Make one:  luthier keys create")
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in ("id", "key", "role", "project", "status", "last used", "name"):
-        table.add_column(column, no_wrap=column != "name", overflow="fold")
-    for key in keys:
-        where = "[italic]every[/italic]" if key.everywhere else escape(names[key.project])
-        table.add_row(key.id, key.hint, key.role, where, _status(key), _day(key.last_used_at), escape(key.name))
-    Console(highlight=False).print(table)
 
 
 @app.command()
@@ -106,6 +98,26 @@ def revoke(
     typer.echo(f"{revoked.id}  {revoked.hint}  {already}{f'  {revoked.name}' if revoked.name else ''}")
 
 
+def _show(keys: "list[Key]", names: dict[str, str]) -> None:
+    """As a table, without when they were used where there is no room. `names`: of projects, by id."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDE)  # a program's, or a file's: lines stay whole
+    wide = console.width >= ROOMY
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("id", "key", "role", "project", "status", *(["last used"] if wide else []), "name"):
+        table.add_column(column, no_wrap=column not in ("project", "name"), overflow="fold")
+    for key in keys:
+        where = "[italic]every[/italic]" if key.everywhere else escape(names[key.project])
+        used = [_day(key.last_used_at)] if wide else []
+        table.add_row(key.id, key.hint, key.role, where, _status(key), *used, escape(key.name))
+    console.print(table)
+
+
 def _accounts(home: str | None, database: str | None) -> "Accounts":
     from luthier.accounts.accounts import Accounts
     from luthier.store.home import Home
@@ -115,8 +127,8 @@ def _accounts(home: str | None, database: str | None) -> "Accounts":
 
 
 def _status(key: "Key") -> str:
-    until = f" until {_day(key.expires_at)}" if key.status == "active" and key.expires_at else ""
-    return f"[{STYLES[key.status]}]{key.status}[/]{until}"
+    said = f"until {datetime.fromtimestamp(key.expires_at):%Y-%m-%d}" if key.status == "active" and key.expires_at else key.status
+    return f"[{STYLES[key.status]}]{said}[/]"
 
 
 def _day(at: float | None) -> str:

@@ -21,7 +21,9 @@ HomeOption = Annotated[str | None, typer.Option(help="The platform's folder. Def
 DatabaseOption = Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")]
 ProjectArgument = Annotated[str, typer.Argument(help="A project's name or id.")]
-SettingsArgument = Annotated[list[str], typer.Argument(help="What it may use, as key=value, such as max_files_bytes=10GB; none: no limit.")]
+SettingsArgument = Annotated[
+    list[str], typer.Argument(help="What it may use, as key=value, such as max_files_bytes=10GB; none: no limit. `show` lists them.")
+]
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,15 +41,40 @@ def command(
 
 
 def _train(folder: Path, request: "Request") -> "Outcome":
+    if request.processes > 1:
+        return _train_in(request.processes, folder)
     from luthier.engine.folder import RunFolder
-    from luthier.jobs.process import Outcome
     from luthier.jobs.request import RUN, RUN_FILE
     from luthier.recipes.train import resume, train
     from luthier.spec.load import load_run
 
     run = folder / RUN
     made = resume(run) if RunFolder(run).is_run else train(load_run(str(folder / RUN_FILE), out=str(run)))
-    record = made.record
+    return _ended(made.record)
+
+
+def _train_in(processes: int, folder: Path) -> "Outcome":
+    """The same by several processes, which end with this one. One that was killed is worth another try."""
+    from luthier.cli._processes import Killed, run_in
+    from luthier.engine.folder import RunFolder
+    from luthier.jobs.process import LOG, Outcome
+    from luthier.jobs.request import RUN, RUN_FILE
+
+    run = RunFolder(folder / RUN)
+    begun = ["resume", str(run.path)] if run.is_run else ["train", str(folder / RUN_FILE), "--out", str(run.path)]
+    try:
+        failed = run_in(processes, begun)
+    except Killed as error:
+        return Outcome("failed", str(error), again=True)
+    record = run.read_record() if run.record_file.is_file() else {}
+    if failed:
+        return Outcome("failed", record.get("reason") or f"The run could not begin. {folder / LOG} holds what was printed.")
+    return _ended(record)
+
+
+def _ended(record: dict[str, Any]) -> "Outcome":
+    from luthier.jobs.process import Outcome
+
     details = {"steps": record["steps"], "trained_tokens": record["tokens"]}
     return Outcome(record["status"], record["alarm"] or f"{record['steps']:,} steps", details=details)
 

@@ -21,14 +21,17 @@ class RequestError(UserError):
 
 @dataclass(frozen=True)
 class Request:
-    """`files`: of a check. `tuning`: of an OpenAI fine-tuning job."""
+    """`files`: of a check. `tuning`: of an OpenAI fine-tuning job. `processes`: that train together."""
 
     kind: str
     files: tuple[str, ...] = ()
     tuning: Tuning | None = None
+    processes: int = 1
 
 
-def write(folder: Path, kind: str, run_file: str | None = None, files: Sequence[str] = (), tuning: Tuning | None = None) -> None:
+def write(
+    folder: Path, kind: str, run_file: str | None = None, files: Sequence[str] = (), tuning: Tuning | None = None, processes: int = 1
+) -> None:
     """Make a job's folder. A run file's text stands in it as it is; nobody changes it any more. Of a `tune` it is made by validation.
 
     Raises:
@@ -38,7 +41,8 @@ def write(folder: Path, kind: str, run_file: str | None = None, files: Sequence[
     try:
         if run_file is not None:
             (folder / RUN_FILE).write_text(run_file, encoding="utf-8")
-        asked = {"kind": kind, "files": list(files), **({"tuning": tuning.model_dump(mode="json")} if tuning else {})}
+        several = {"processes": processes} if processes > 1 else {}
+        asked = {"kind": kind, "files": list(files), **several, **({"tuning": tuning.model_dump(mode="json")} if tuning else {})}
         (folder / FILE).write_text(json.dumps(asked), encoding="utf-8")
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
@@ -50,7 +54,7 @@ def read(folder: Path) -> Request:
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         tuning = Tuning.model_validate(found["tuning"]) if "tuning" in found else None
-        request = Request(found["kind"], tuple(found["files"]), tuning)
+        request = Request(found["kind"], tuple(found["files"]), tuning, int(found.get("processes", 1)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{folder} holds no job that can be read ({error}). Jobs are made by `luthier jobs submit`.") from error
     if request.kind not in KINDS:

@@ -107,7 +107,7 @@ def plan_of(run: Path) -> Plan | None:
 
 
 def estimated_finish(run: Path, step: int, now: float) -> int | None:
-    """When it will be done, in seconds since the epoch, if `step` is done `now` and it goes on as it has gone since it began; None before."""
+    """When it will be done, in seconds since the epoch, if `step` is done `now` and it goes on as it has gone so far; None before that."""
     plan = plan_of(run)
     if plan is None or step <= plan.step or now <= plan.at:
         return None

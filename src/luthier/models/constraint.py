@@ -57,24 +57,34 @@ class Grammars:
         return self._mask(LLMatcher.grammar_from_json_schema({**SPACES, **schema}), "This JSON schema")
 
     def tool_calls(
-        self, tools: Sequence[Mapping[str, Any]], begin: str, end: str, required: bool = False, single: bool = False
+        self,
+        tools: Sequence[Mapping[str, Any]],
+        begin: str,
+        end: str,
+        required: bool = False,
+        single: bool = False,
+        answer: Mapping[str, Any] | None = None,
     ) -> "GrammarMask":
         """Calls `{"name": …, "arguments": …}` of these tools, each between `begin` and `end`, as the chat template writes them.
 
         Args:
             tools: `{"type": "function", "function": {"name", "parameters"}}`. begin: may be empty where an answer is either text or calls.
-            required: no text beside the calls, and at least one; `single`: no more than that one.
+            required: no text beside the calls, and at least one; `single`: no more than that one. answer: the schema of JSON that may be
+            said instead of calls.
         Raises:
             SettingsError: as `json_schema`.
         """
         from llguidance import StructTag
 
         functions = [tool.get("function", tool) for tool in tools]
-        if begin and not required:
+        if begin and not required and answer is None:
             tags = [StructTag(trigger=begin, begin=begin + _head(f), grammar=_parameters(f), end="}" + end) for f in functions]
             return self._mask(StructTag.to_grammar(tags, assume_special=False), "The parameters of these tools")
         call = " ".join(part for part in (self._spelled(begin), "call", self._spelled(end)) if part)
-        start = f"start: ({call}){'' if single else '+'}" if required else f"start: TEXT | ({call})+\nTEXT: /[^{{](.|\\n)*/"
+        calls = f"({call})" if single else f"({call})+"
+        start = f"start: {calls}" if required else f"start: TEXT | {calls}\nTEXT: /[^{{](.|\\n)*/"
+        if answer is not None:
+            start = f"start: answer | {calls}\nanswer: %json {json.dumps({**SPACES, **answer})}"
         grammar = f"%llguidance {{}}\n{start}\ncall: %json {json.dumps({'anyOf': [_call(f) for f in functions], **SPACES})}\n"
         return self._mask(grammar, "The parameters of these tools")
 

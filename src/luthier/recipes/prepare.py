@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from luthier.models.world import ALONE, World
 from luthier.recipes.components import cast_roles
 from luthier.recipes.describe import describe, record_start
 from luthier.recipes.preflight import lay_grounds
-from luthier.recipes.several import HELD, refuse_several, refuse_uneven
+from luthier.recipes.several import refuse_several, refuse_uneven, tell_of
 from luthier.spec.paths import shown
 from luthier.spec.run import RunSpec
 
@@ -70,7 +71,7 @@ def prepare(
         judge.on(root, model_folder, frozen_base=not adapter.module.WHOLE_MODEL)
     divided = adapter.module.WHOLE_MODEL and world.size > 1
     if divided:
-        refuse_uneven(root, (*examples.train, *examples.validation))
+        refuse_uneven(root, chain(examples.train, examples.validation))
     make_roles = cast_roles(root, parts, spec, budget, judge, world, (lambda on: Sharded(on, world)) if divided else (lambda _: None))
     root.stop_ids, root.special_ids = renderer.stops, renderer.tokenizer.special_ids
     if spec.train.gradient_checkpointing:
@@ -79,9 +80,7 @@ def prepare(
     record = record_start(spec, model_folder, root, adapter, probed, dtype, renderer, examples)
     sharded = Sharded(root, world) if divided else None
     if world.size > 1:
-        about["processes"] = f"{world.size} ({world.backend}), {HELD[divided]}"
-        record["machine"]["processes"] = world.size
-        record["processes"] = {"number": world.size, "backend": world.backend, "weights": HELD[divided]}
+        tell_of(world, divided, about, record)
     order = Order(spec.train.batch_size, spec.train.seed, tuple(s.weight for s in spec.data.train))
 
     def make_method(on: Root) -> Method[Any, Any]:
@@ -104,11 +103,7 @@ def prepare(
         dtype,
         budget,
         about,
-        {
-            **record,
-            "preflight": msgspec.to_builtins(grounds.findings),
-            "memory_before_model_bytes": held_before,
-        },
+        {**record, "preflight": msgspec.to_builtins(grounds.findings), "memory_before_model_bytes": held_before},
         world,
         sharded,
     )

@@ -1,11 +1,13 @@
 """What several processes can train, and what they cannot: refused in a sentence."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from luthier.batches.examples import Example
 from luthier.errors import ModelError, SettingsError
 from luthier.models.estimate import NUM_EXPERTS
 from luthier.models.forward import Root
+from luthier.models.world import World
 from luthier.recipes.components import resolve
 from luthier.spec.paths import shown
 from luthier.spec.run import RunSpec
@@ -15,6 +17,13 @@ HELD = {
     False: "each holds the whole base; gradients of the adapter are added up",
 }
 """Whether weights lie in parts → how, in words."""
+
+
+def tell_of(world: World, divided: bool, about: dict[str, str], record: dict[str, Any]) -> None:
+    """Into what console and record say of a run: how many processes there are, and whether weights lie in parts."""
+    about["processes"] = f"{world.size} ({world.backend}), {HELD[divided]}"
+    record["machine"]["processes"] = world.size
+    record["processes"] = {"number": world.size, "backend": world.backend, "weights": HELD[divided]}
 
 
 def of_several(spec: RunSpec, processes: int) -> str:

@@ -106,8 +106,8 @@ def _first(line: bytes, file: TuningFile, method: str) -> tuple[Fault | None, Ca
         kind = "chat"  # a conversation without an answer, which is said of each
     if kind is not None and NEEDS.get(kind, "supervised") != wanted:
         text = (
-            f"Input file {file.id} is in the fine-tune-{'chat' if kind == 'completion' else kind} format, but the specified fine-tuning job "
-            f"is not using '{NEEDS.get(kind, 'supervised')}' as the training method (provided method={wanted})."
+            f"Input file {file.id} is in the fine-tune-{'chat' if kind == 'completion' else kind} format, but the specified fine-tuning "
+            f"job is not using '{NEEDS.get(kind, 'supervised')}' as the training method (provided method={wanted})."
         )
         return Fault("invalid_training_file", text, 1), _of_chat
     if kind is None and wanted == "supervised" and fields:
@@ -178,7 +178,7 @@ def _of_ours(line: bytes, number: int, origin: Origin) -> Fault | None:
     return _looked(line, number, origin, _anything, None)
 
 
-def _anything(fields: Fields, number: int, line: int) -> Fault | None:  # noqa: ARG001  # its format is looked at by the preflight
+def _anything(fields: Fields, number: int, line: int) -> Fault | None:  # its format is looked at by the preflight
     return None
 
 

@@ -1,6 +1,5 @@
 """`Prepared`: what one ask means for the sampler: its prompt as tokens, its rules, and what its answers are held to."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from secrets import randbits
@@ -17,6 +16,7 @@ from luthier.serve.opened import raw_ids
 from luthier.serve.refused import Refused
 from luthier.spec.rows import Message, Origin
 from luthier.spec.serving import Ask
+from luthier.text.dialects import Dialect
 from luthier.text.renderer import Renderer
 
 LEAST_TOP_P = 1e-6
@@ -169,17 +169,19 @@ def _check(ask: Ask, base: Base) -> None:
 
 
 def _mask(ask: Ask, tools: Tools, renderer: Renderer, base: Base) -> Callable[[], LogitsMask] | None:
-    """What answers are held to: calls where they must be made; a schema where there are no tools that could be called instead."""
-    if tools and ask.tool_choice not in ("none", "auto"):
-        return _mask_of_calls(ask, tools, renderer, base)
-    if ask.json_schema is None or tools:
+    """What answers are held to: calls where they must be made, a schema, or one of both where calls may be made instead."""
+    schema, dialect = ask.json_schema, renderer.dialect if tools else None
+    if tools and ask.tool_choice != "auto":
+        return _mask_of_calls(ask, tools, dialect, base)
+    if schema is None:
         return None
-    schema = ask.json_schema
+    if dialect is not None and dialect.name in WITH_BODIES_OF_JSON:
+        begin, end = _marks(dialect)
+        return _tried(lambda: base.grammars.tool_calls(tools, begin, end, answer=schema), "response_format")
     return _tried(lambda: base.grammars.json_schema(schema), "response_format")
 
 
-def _mask_of_calls(ask: Ask, tools: Tools, renderer: Renderer, base: Base) -> Callable[[], LogitsMask] | None:
-    dialect = renderer.dialect
+def _mask_of_calls(ask: Ask, tools: Tools, dialect: Dialect | None, base: Base) -> Callable[[], LogitsMask] | None:
     if dialect is None:
         raise Refused(
             "bad_request",
@@ -188,9 +190,13 @@ def _mask_of_calls(ask: Ask, tools: Tools, renderer: Renderer, base: Base) -> Ca
         )
     if dialect.name not in WITH_BODIES_OF_JSON:
         return None  # its calls are read, but no grammar of ours says what they may look like
-    begin, end = ("", "") if dialect.name == "bare" else (dialect.begin, dialect.end)
-    begin = re.sub(r'\{"name": "$', "", begin)
+    begin, end = _marks(dialect)
     return _tried(lambda: base.grammars.tool_calls(tools, begin, end, required=True, single=ask.tool_choice != "required"), "tools")
+
+
+def _marks(dialect: Dialect) -> tuple[str, str]:
+    """What stands before and after a call's JSON."""
+    return ("", "") if dialect.name == "bare" else (dialect.begin, dialect.end)
 
 
 def _tried(make: Callable[[], LogitsMask], param: str) -> Callable[[], LogitsMask]:

@@ -110,7 +110,7 @@ class Residents:
         if needed > budget:
             raise Refused(
                 "internal",
-                f"Its weights take {needed / GIB:.1f} GiB, and the sampler may hold {budget / GIB:.1f} GiB of weights. Give it more memory.",
+                f"Its weights take {needed / GIB:.1f} GiB; all that the sampler may hold is {budget / GIB:.1f} GiB. Give it more memory.",
             )
         idle = sorted((e for e in self.entries.values() if e.base is not None and not e.users), key=lambda e: e.last_used)
         while sum(e.num_bytes for e in self.entries.values()) + needed > budget:

@@ -26,8 +26,9 @@ from luthier import __version__
 from luthier.errors import UserError
 from luthier.store.blobs import BlobGone, Blobs, storing
 from luthier.store.database import Database, now
+from luthier.store.garbage import named
 from luthier.store.home import SECRET_VARIABLE, Home
-from luthier.store.tables import files, metadata, models, upload_parts, workers
+from luthier.store.tables import metadata, workers
 
 FORMAT = 1
 MANIFEST, SECRET, TABLES, BLOBS, JOBS = "manifest.json", "secret", "tables", "blobs", "jobs"
@@ -103,7 +104,7 @@ class _Writer:
 
     def write(self, home: Home, blobs: Blobs, with_jobs: bool) -> Manifest:
         with home.database.read() as connection:
-            self._blobs(blobs, _named(connection))
+            self._blobs(blobs, named(connection))
         if SECRET_VARIABLE not in os.environ:
             self._bytes(SECRET, home.secret)
         if with_jobs:
@@ -122,8 +123,8 @@ class _Writer:
                     revision = MigrationContext.configure(connection).get_current_revision()
                     at = float(connection.execute(select(now())).scalar_one())
                     rows = {table.name: _dump(connection, table, Path(folder) / table.name) for table in _tables()}
-                    named = _named(connection)
-                if not self._blobs(blobs, named):
+                    wanted = named(connection)
+                if not self._blobs(blobs, wanted):
                     continue
                 for name in rows:
                     self._path(f"{TABLES}/{name}.jsonl", Path(folder) / name)
@@ -131,10 +132,10 @@ class _Writer:
                 return revision, at, rows
         raise BackupError("Files are deleted so quickly that no moment could be found at which all bytes are there. Try again.")
 
-    def _blobs(self, blobs: Blobs, named: set[str]) -> bool:
+    def _blobs(self, blobs: Blobs, wanted: set[str]) -> bool:
         """Bytes that are not in it yet. Returns whether all of them were there."""
         whole = True
-        for sha256 in sorted(named):
+        for sha256 in sorted(wanted):
             if f"{BLOBS}/{sha256}" in self.members:
                 continue
             try:
@@ -211,14 +212,6 @@ def _dump(connection: Connection, table: Table, path: Path) -> int:
             file.write(json.dumps(dict(row._mapping), ensure_ascii=False) + "\n")
             rows += 1
     return rows
-
-
-def _named(connection: Connection) -> set[str]:
-    """The hashes of all bytes that rows name."""
-    named = {sha256 for table in (files, upload_parts) for sha256 in connection.execute(select(table.c.sha256)).scalars()}
-    for weights in connection.execute(select(models.c.weights)).scalars():
-        named |= set(weights.values())
-    return named
 
 
 def _private(path: str, flags: int) -> int:

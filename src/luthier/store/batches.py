@@ -142,6 +142,9 @@ class Batches:
         """The oldest batch that nobody works on, under this lease; None where there is none."""
         free = or_(batches.c.lease_until.is_(None), batches.c.lease_until < now())
         oldest = select(batches.c.id).where(batches.c.status.in_(WORKING), free).order_by(batches.c.created_at, batches.c.id).limit(1)
+        with self.database.read() as connection:
+            if connection.execute(oldest).first() is None:  # as nearly always: nobody is held up
+                return None
         with self.database.write() as connection:
             id = connection.execute(oldest.with_for_update(skip_locked=True)).scalar()
             if id is None:

@@ -61,9 +61,10 @@ class EvalWork:
             row = connection.execute(oldest.with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
-            values = {"status": "in_progress", "lease": secrets.token_hex(16)}
-            connection.execute(update(eval_runs).where(eval_runs.c.id == row.id).values(**values, lease_until=now() + self.lease_s))
-            return replace(Run(**row._mapping), **values)
+            run = replace(Run(**row._mapping), status="in_progress", lease=secrets.token_hex(16))
+            values = {"status": run.status, "lease": run.lease, "lease_until": now() + self.lease_s}
+            connection.execute(update(eval_runs).where(eval_runs.c.id == run.id).values(values))
+            return run
 
     def eval_of(self, run: Run) -> Eval:
         """Raises `LeaseLost`: it was deleted."""
@@ -127,8 +128,8 @@ class EvalWork:
 
 
 def _hold(connection: Connection, run: Run) -> None:
-    found = connection.execute(select(eval_runs.c.id).where(eval_runs.c.id == run.id, eval_runs.c.lease == run.lease).with_for_update()).first()
-    if found is None:
+    held = select(eval_runs.c.id).where(eval_runs.c.id == run.id, eval_runs.c.lease == run.lease)
+    if connection.execute(held.with_for_update()).first() is None:
         raise LeaseLost
 
 

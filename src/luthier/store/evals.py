@@ -45,7 +45,10 @@ class Eval:
 
 @dataclass(frozen=True)
 class Run:
-    """`num_items`: None before its source was read. `tally`: what came of its items, once it has ended. `lease`: of the gateway that works on it."""
+    """`num_items`: None before its source was read. `tally`: what came of its items, once it has ended.
+
+    `lease`: a word of the gateway that works on it. `key`, `role`: whose requests its questions are.
+    """
 
     id: str
     eval: str
@@ -120,7 +123,7 @@ class Evals:
         }
         with self.database.write() as connection:
             at: float = connection.execute(select(now())).scalar_one()
-            connection.execute(insert(evals).values(row, created_at=at, updated_at=at))
+            connection.execute(insert(evals).values({**row, "created_at": at, "updated_at": at}))
             return _eval(connection, project, id)
 
     def get(self, project: str, id: str) -> Eval:
@@ -171,7 +174,7 @@ class Evals:
         }
         with self.database.write() as connection:
             _eval(connection, wanted.eval.project, wanted.eval.id)
-            connection.execute(insert(eval_runs).values(row, created_at=now()))
+            connection.execute(insert(eval_runs).values({**row, "created_at": now()}))
             return _run(connection, wanted.eval.project, wanted.eval.id, str(row["id"]))
 
     def run(self, project: str, eval: str, id: str) -> Run:
@@ -194,7 +197,9 @@ class Evals:
         with self.database.write() as connection:
             run = _run(connection, project, eval, id)
             if run.status in ENDED:
-                raise RunEnded(f"Run {id} has already {'been canceled' if run.status == 'canceled' else run.status} and cannot be canceled.")
+                raise RunEnded(
+                    f"Run {id} has already {'been canceled' if run.status == 'canceled' else run.status} and cannot be canceled."
+                )
             end(connection, run, "canceled")
             return _run(connection, project, eval, id)
 
@@ -279,7 +284,9 @@ def _found(connection: Connection, what: str, id: str, query: Select[Any]) -> Ro
     return row
 
 
-def _paged(query: Select[Any], table: Table, first: str, second: str, after: tuple[Any, Any] | None, order: Order, limit: int) -> Select[Any]:
+def _paged(
+    query: Select[Any], table: Table, first: str, second: str, after: tuple[Any, Any] | None, order: Order, limit: int
+) -> Select[Any]:
     """Ordered by two columns, from the row after those values on."""
     columns: list[Column[Any]] = [table.c[first], table.c[second]]
     if after is not None:

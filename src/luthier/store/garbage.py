@@ -43,7 +43,7 @@ def collect(database: Database, blobs: Blobs, hashes: Iterable[str]) -> int:
     while batch := list(islice(wanted, AT_ONCE)):
         with database.write() as connection:
             _lock(connection)
-            for sha256 in sorted(set(batch) - _named(connection, batch)):
+            for sha256 in sorted(set(batch) - named(connection, batch)):
                 blobs.delete(sha256)
                 deleted += 1
     return deleted
@@ -60,7 +60,9 @@ def release(database: Database, blobs: Blobs, hashes: Iterable[str]) -> None:
 def sweep(database: Database, blobs: Blobs, older_than_s: float = GRACE_S) -> int:
     """Delete what crashes have left: bytes that nobody names, put longer ago than that. Returns how many."""
     blobs.sweep()
-    return collect(database, blobs, blobs.older(older_than_s))
+    with database.read() as connection:
+        kept = named(connection)
+    return collect(database, blobs, (sha256 for sha256 in blobs.older(older_than_s) if sha256 not in kept))
 
 
 def _lock(connection: Connection) -> None:
@@ -68,11 +70,12 @@ def _lock(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
 
 
-def _named(connection: Connection, hashes: Sequence[str]) -> set[str]:
-    """Those that a row names."""
-    named: set[str] = set()
+def named(connection: Connection, hashes: Sequence[str] | None = None) -> set[str]:
+    """The hashes of all bytes that a row names; or those of `hashes` that one does, and of all models."""
+    found: set[str] = set()
     for table in (files, upload_parts):
-        named |= set(connection.execute(select(table.c.sha256).where(table.c.sha256.in_(hashes))).scalars())
+        query = select(table.c.sha256)
+        found |= set(connection.execute(query if hashes is None else query.where(table.c.sha256.in_(hashes))).scalars())
     for weights in connection.execute(select(models.c.weights)).scalars():
-        named |= set(weights.values())
-    return named
+        found |= set(weights.values())
+    return found

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from luthier.errors import UserError
 from luthier.store import garbage
-from luthier.store.blobs import Blob, Blobs
+from luthier.store.blobs import Blob, BlobGone, Blobs
 from luthier.store.database import Database, now
 from luthier.store.files import File, Files, insert_file, refuse_filename
 from luthier.store.ids import new
@@ -132,7 +132,12 @@ class Uploads:
         if upload.status == "completed" and upload.file is not None:
             return upload, self.files.find(project, upload.file)
         _refuse_ended(upload, "cannot be completed")
-        whole = self._joined(upload, self._chosen(upload, part_ids), md5)
+        try:
+            whole = self._joined(upload, self._chosen(upload, part_ids), md5)
+        except (UploadRefused, BlobGone):
+            if self.get(project, id).status == "completed":  # by another request meanwhile, which has taken the parts away
+                return self.complete(project, id, part_ids, md5)
+            raise
         left = [whole.sha256]
         try:
             with self.database.write() as connection:

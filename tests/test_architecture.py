@@ -42,7 +42,7 @@ MAX_FUNCTION_LINES = 80
 
 IMPORT_NAMES = {"pyyaml": "yaml", "mlflow-skinny": "mlflow", "scikit-learn": "sklearn"}
 """Distributions whose import name is another."""
-BROUGHT_ALONG = {"pydantic_core"}
+BROUGHT_ALONG = {"anyio", "pydantic_core", "starlette"}
 """Packages that are a part of a declared one."""
 
 

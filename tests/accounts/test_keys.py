@@ -8,6 +8,7 @@ from sqlalchemy import event, select, text, update
 from tests.accounts.conftest import Clock
 
 from luthier.accounts.accounts import NOTED_EVERY_S, REMEMBERED_S, Accounts, KeyRefused, ProjectRefused
+from luthier.accounts.audit import entries
 from luthier.accounts.keys import KeyFault, Wanted, shortened
 from luthier.store.database import Database, now
 from luthier.store.tables import keys, metadata
@@ -113,6 +114,7 @@ def test_the_first_key_is_made_once(accounts: Accounts, database: Database):
     caller = accounts.admit(key).caller
     assert (caller.role, caller.everywhere) == ("admin", True)
     assert accounts.first_key() is None
+    assert [(entry.key, entry.action, entry.subject) for entry in entries(database, "default")] == [(None, "keys.create", caller.key)]
 
 
 def test_keys_that_open_nothing_do_not_count_and_make_no_new_first_one(accounts: Accounts):

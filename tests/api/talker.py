@@ -24,6 +24,10 @@ class Talker:
     """`rule`: what is said; it may give a `Fault`. `delay_s`: before each answer. It counts what it is asked, and what was hung up on."""
 
     def __init__(self, rule: Callable[[Ask], str | Fault] = echo, delay_s: float = 0.0) -> None:
+        self.anew(rule, delay_s)
+
+    def anew(self, rule: Callable[[Ask], str | Fault] = echo, delay_s: float = 0.0) -> None:
+        """As if it had just been made."""
         self.rule, self.delay_s = rule, delay_s
         self.asked: list[Ask] = []
         self.most_at_once = self.at_once = self.hung_up = 0

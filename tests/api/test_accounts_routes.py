@@ -90,13 +90,16 @@ def test_an_admin_of_a_project_makes_keys_for_it_alone_and_sets_no_limits(client
 def test_a_projects_settings_are_set_one_by_one(client: TestClient):
     client.patch("/api/projects/default", json={"max_open_jobs": 2, "tokens_per_minute": 50})
     changed = client.patch("/api/projects/default", json={"max_open_jobs": None}).json()
-    assert changed["settings"] == {
-        "max_open_jobs": None,
-        "max_files_bytes": None,
-        "trained_tokens_per_month": None,
-        "requests_per_minute": None,
-        "tokens_per_minute": 50,
-    }
+    assert (
+        changed["settings"].items()
+        >= {
+            "max_open_jobs": None,
+            "max_files_bytes": None,
+            "trained_tokens_per_month": None,
+            "requests_per_minute": None,
+            "tokens_per_minute": 50,
+        }.items()
+    )
     told = client.get("/api/projects/default").json()
     assert told["usage"] == {"open_jobs": 0, "files_bytes": 0, "trained_tokens_this_month": 0}
     answer = client.patch("/api/projects/default", json={"max_open_jobs": -1})
@@ -115,11 +118,15 @@ def test_the_record_says_who_did_what(client: TestClient, platform: Platform):
         ("projects.change", "default"),
         ("keys.revoke", made.json()["id"]),
         ("keys.create", made.json()["id"]),
+        ("keys.create", first),
     ]
-    assert {one["key"] for one in told["data"]} == {first} and told["data"][2]["request_id"] == made.headers["x-request-id"]
+    assert [one["key"] for one in told["data"]] == [first] * 3 + [None] and told["data"][2]["request_id"] == made.headers["x-request-id"]
     page = client.get("/api/audit", params={"limit": 1, "after": told["first_id"]}).json()
     assert page["data"] == told["data"][1:2] and page["has_more"]
-    assert [one["action"] for one in client.get("/api/audit", params={"action": "keys"}).json()["data"]] == ["keys.revoke", "keys.create"]
+    assert [one["action"] for one in client.get("/api/audit", params={"action": "keys", "key": first}).json()["data"]] == [
+        "keys.revoke",
+        "keys.create",
+    ]
 
 
 @pytest.mark.parametrize("after", ["audit_", "x", "audit_-1", "audit_1e3", "audit_" + "9" * 30, "audit_²"])

@@ -16,7 +16,8 @@ from tests.api.test_files import error_of
 from tests.gateway import NoModels, key_for, platform_in
 
 from luthier.api.app import BATCHED, create_app
-from luthier.api.batch_work import MOST_ERRORS, BatchWork, checked
+from luthier.api.batch_lines import MOST_ERRORS, checked
+from luthier.api.batch_work import BatchWork
 from luthier.api.platform import Platform
 from luthier.spec.serving import Ask, Fault, Piece, Usage
 from luthier.store.batches import Batches
@@ -203,12 +204,15 @@ def test_a_busy_sampler_is_waited_for_and_a_broken_one_is_not_for_ever(client: T
         heard.append(text)
         if text == "number 1" and heard.count(text) < 5:
             return Piece(error=Fault(kind="overloaded", message="later", retry_after=0))
+        if text == "number 3":
+            raise ZeroDivisionError
         return Piece(error=Fault(kind="internal", message="broken")) if text == "number 2" else None
 
     platform.backend.hears = hears  # type: ignore[attr-defined]
-    batch = worked(platform, client, begun(client, lines_of([request(1), request(2)])).json()["id"])
-    assert batch["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
-    assert heard.count("number 1") == 5 and heard.count("number 2") == 3
+    batch = worked(platform, client, begun(client, lines_of([request(1), request(2), request(3)])).json()["id"])
+    assert batch["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
+    assert [heard.count(f"number {number}") for number in (1, 2, 3)] == [5, 3, 3]
+    assert {line["response"]["status_code"] for line in answers(client, batch["error_file_id"])} == {500}
 
 
 def test_a_gateway_that_dies_in_the_middle_loses_no_answer(client: TestClient, platform: Platform):
@@ -276,6 +280,13 @@ def test_its_file_may_be_deleted_meanwhile(client: TestClient, platform: Platfor
     client.delete(f"/v1/files/{batch['input_file_id']}")
     platform.files.sweep()
     assert worked(platform, client, batch["id"])["status"] == "completed"
+
+
+def test_a_file_whose_bytes_are_lost_is_told(client: TestClient, platform: Platform):
+    batch = begun(client, lines_of([request(1)])).json()
+    platform.blobs.delete(platform.files.find("default", batch["input_file_id"]).sha256)
+    (fault,) = worked(platform, client, batch["id"])["errors"]["data"]
+    assert (fault["code"], fault["param"]) == ("input_file_gone", "input_file_id")
 
 
 def test_another_project_sees_no_batch(client: TestClient, platform: Platform):

@@ -1,10 +1,10 @@
 """Evals: made, listed, changed, deleted; and what no eval can be."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 from tests.api.test_files import error_of
 from tests.gateway import key_for, platform_in
@@ -12,22 +12,29 @@ from tests.gateway import key_for, platform_in
 from luthier.api.app import create_app
 from luthier.api.evals_schema import checked_by, schema_fault
 from luthier.api.platform import Platform
+from luthier.store.ids import new
 
 CHECK = {"type": "string_check", "name": "same", "operation": "eq", "input": "{{ sample.output_text }}", "reference": "{{ item.answer }}"}
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 CONFIG = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": True}
 
 
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    opened = platform_in(tmp_path / "home")
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    opened = platform_in(tmp_path_factory.mktemp("evals") / "home")
     yield opened
     opened.database.close()
 
 
+@pytest.fixture(scope="module")
+def app(platform: Platform) -> FastAPI:
+    return create_app(platform)
+
+
 @pytest.fixture
-def client(platform: Platform) -> TestClient:
-    return TestClient(create_app(platform), headers={"authorization": f"Bearer {key_for(platform)}"})
+def client(app: FastAPI, platform: Platform) -> TestClient:
+    """In a project of its own."""
+    return TestClient(app, headers={"authorization": f"Bearer {key_for(platform, new('p-', 8).lower())}"})
 
 
 def make(client: TestClient, **changed: Any) -> Any:

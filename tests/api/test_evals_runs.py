@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,22 +22,26 @@ ROWS = [{"item": {"question": "yes", "answer": "YES"}}, {"item": {"question": "n
 ASKS = {"type": "template", "template": [{"role": "user", "content": "{{ item.question }}"}]}
 
 
-@pytest.fixture
-def talker() -> Talker:
-    return Talker()
-
-
-@pytest.fixture
-def platform(tmp_path: Path, talker: Talker) -> Iterator[Platform]:
-    opened = open_platform(Home(str(tmp_path / "home")), talker)
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    opened = open_platform(Home(str(tmp_path_factory.mktemp("evals") / "home")), Talker())
     yield opened
     opened.database.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(platform: Platform) -> Iterator[TestClient]:
     with TestClient(create_app(platform), headers={"authorization": f"Bearer {key_for(platform)}"}) as client:
         yield client
+
+
+@pytest.fixture
+def talker(platform: Platform) -> Iterator[Talker]:
+    """Who answers, as new."""
+    assert isinstance(platform.backend, Talker)
+    platform.backend.anew()
+    yield platform.backend
+    platform.backend.anew()
 
 
 def content(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -287,14 +290,14 @@ LIKE = {**CHECK, "reference": "YES"}
 def test_answers_that_were_kept_are_graded_and_the_same_is_asked_of_another(
     client: TestClient, platform: Platform, talker: Talker, kind: str, run_type: str, source: dict[str, Any]
 ):
-    keep(platform, "kept_1", kind, "YES", use="chat", eval="a")
-    keep(platform, "kept_2", kind, "Maybe", use="chat", eval="a")
-    keep(platform, "kept_3", kind, "YES", use="chat", eval="other")
+    keep(platform, f"{kind}_1", kind, "YES", use="chat", eval="a")
+    keep(platform, f"{kind}_2", kind, "Maybe", use="chat", eval="a")
+    keep(platform, f"{kind}_3", kind, "YES", use="chat", eval="other")
     config = {"type": "logs" if run_type == "responses" else "stored_completions", "metadata": {"eval": "a"}}
     run = ran(client, [LIKE], {"type": run_type, "source": source}, config)
     assert run["result_counts"] == {"total": 2, "errored": 0, "failed": 1, "passed": 1} and not talker.asked
     told = items(client, run)
-    assert [item["datasource_item"]["id"] for item in told] == ["kept_2", "kept_1"], "the newest first"
+    assert [item["datasource_item"]["id"] for item in told] == [f"{kind}_2", f"{kind}_1"], "the newest first"
     assert told[0]["sample"]["temperature"] == 0.5 and told[0]["sample"]["output"][0]["content"] == "Maybe"
     again = ran(client, [LIKE], {"type": run_type, "source": {**source, "limit": 1}, "model": "starter"}, config)
     assert again["result_counts"] == {"total": 1, "errored": 0, "failed": 0, "passed": 1}, items(client, again)

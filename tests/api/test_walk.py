@@ -6,6 +6,7 @@ route that names things by a new kind of id fails here until `belongings` says h
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from luthier.api.app import create_app
 from luthier.api.auth import anyone, may, permission_of
 from luthier.api.platform import Platform
 from luthier.jobs.tunings import Wanted as WantedJob
+from luthier.store.database import Database
 from luthier.store.tables import batches, eval_items, eval_runs, evals, metadata, models, stored, uploads
 
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -348,3 +350,19 @@ def test_a_permission_that_nobody_knows_is_no_permission():
     with pytest.raises(AssertionError, match=r"files\.eat is not in the table"):
         may("files.eat")
     assert all(roles <= ROLES.keys() for roles in PERMISSIONS.values())
+
+
+@pytest.mark.parametrize("text", ["%00", "a%00b", "%ED%A0%80", "%FF", "'%3B--", "%E2%80%AE", "..%2F..%2Fetc%2Fpasswd"])
+def test_what_no_database_can_hold_is_no_servers_error(database: Database, tmp_path: Path, text: str):
+    """In paths and cursors: PostgreSQL takes no NUL in a text."""
+    platform = platform_in(tmp_path / "home", database.url.render_as_string(hide_password=False))
+    with closing(platform.database):
+        app = create_app(platform)
+        client = client_with(app, key_of(platform, everywhere=True))
+        for one in operations(app):
+            if one.parameters:
+                answer = send(client, one.method, one.at(dict.fromkeys(UNKNOWN, text)))
+                assert answer.status_code in (400, 404, 405), f"{one}: {answer.status_code} {answer.text}"
+            if one.cursor:
+                answer = client.get(f"{one.at(UNKNOWN)}?after={text}")
+                assert answer.status_code < 500, f"{one}: {answer.status_code} {answer.text}"

@@ -151,23 +151,23 @@ def test_a_run_goes_on_after_the_gateway_was_killed_and_nothing_is_asked_twice(t
     home = tmp_path / "home"
     home.mkdir()
     running = serve(home, "--no-worker")
-    client = running.client()
-    rows = [{"item": {"question": f"Tell me a story about the number {i}.", "answer": "?"}} for i in range(60)]
-    made = client.evals.create(data_source_config={"type": "custom", "item_schema": ITEM}, testing_criteria=CRITERIA[:1])
-    source = asking("starter", {"type": "file_content", "content": rows}, max_completion_tokens=40)
-    run = client.evals.runs.create(made.id, data_source=source).id
-    until = time.monotonic() + 60
-    while not (done := client.evals.runs.output_items.list(run, eval_id=made.id, limit=100).data):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    assert len(done) < 60, "it was too quick to be killed"
-    running.stop(signal.SIGKILL)
+    rows = [{"item": {"question": f"Tell me a story about the number {i}.", "answer": "?"}} for i in range(48)]
+    with running.client() as client:
+        made = client.evals.create(data_source_config={"type": "custom", "item_schema": ITEM}, testing_criteria=CRITERIA[:1]).id
+        source = asking("starter", {"type": "file_content", "content": rows}, max_completion_tokens=24)
+        run = client.evals.runs.create(made, data_source=source).id
+        until = time.monotonic() + 60
+        while not (done := client.evals.runs.output_items.list(run, eval_id=made, limit=100).data):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert len(done) < 48, "it was too quick to be killed"
+        running.stop(signal.SIGKILL)
     running = serve(home, "--no-worker")
     try:
-        client = running.client()
-        counts = finished(client, made.id, run).result_counts
-        assert counts.total == 60 == counts.passed + counts.failed, counts
-        items = {item.id: item for item in client.evals.runs.output_items.list(run, eval_id=made.id, limit=100)}
-        assert len(items) == 60 and all(items[item.id] == item for item in done), "what was graded before is as it was"
+        with running.client() as client:
+            counts = finished(client, made, run).result_counts
+            assert counts.total == 48 == counts.passed + counts.failed, counts
+            items = {item.id: item for item in client.evals.runs.output_items.list(run, eval_id=made, limit=100)}
+            assert len(items) == 48 and all(items[item.id] == item for item in done), "what was graded before is as it was"
     finally:
         running.stop()

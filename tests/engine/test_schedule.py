@@ -96,7 +96,7 @@ def test_a_run_goes_on_from_an_adapter(toy_folder: Path, toy_rows: Path, toy_run
     fresh = train(spec_of(toy_folder, toy_rows, tmp_path / "fresh", train={"epochs": 1}, checkpoints={"keep_states": 1}))
     adapter = {"name": "lora", "rank": 4, "start": str(start)}
     further = train(spec_of(toy_folder, toy_rows, tmp_path / "further", train={"epochs": 1}, adapter=adapter))
-    assert steps_of(further)[0]["loss"] < steps_of(fresh)[0]["loss"] - 0.5
+    assert steps_of(further)[0]["loss"] < steps_of(fresh)[0]["loss"] - 0.2
     assert further.record["model"]["start"] == checkpoint.sha256(start / "adapter_model.safetensors")
     before, after = (load_file(path / "adapter_model.safetensors") for path in (start, further.path / "adapter"))
     assert before.keys() == after.keys()

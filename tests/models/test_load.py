@@ -225,7 +225,7 @@ def test_a_type_that_is_asked_for_is_not_measured() -> None:
 
 
 def test_the_machine_says_what_its_last_bits_depend_on() -> None:
-    assert set(machine()) == {"cpu", "processor", "threads"} and machine()["threads"] == torch.get_num_threads()
+    assert set(machine()) == {"cpu", "processor", "threads", "processes"} and machine()["threads"] == torch.get_num_threads()
     assert default_device().type in ("cpu", "cuda", "mps")
 
 

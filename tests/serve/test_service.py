@@ -256,6 +256,22 @@ def test_a_client_that_hangs_up_frees_its_room(house: House, roomy_folder: Path)
     assert house.state.running == 0
 
 
+@pytest.mark.parametrize("sent", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x03abc", b"\x00\x00\x01\x00half of it"])
+def test_what_is_no_request_is_refused_and_forgotten(house: House, toy_folder: Path, sent: bytes) -> None:
+    """Too long, no message, and one that breaks off."""
+
+    async def send() -> bytes:
+        reader, writer = await asyncio.open_unix_connection(str(house.folder / "s"))
+        writer.write(sent)
+        writer.write_eof()
+        said = await reader.read()
+        writer.close()
+        return said
+
+    assert (b"bad_request" in house.runner.run(send())) == (b"half" not in sent)
+    assert house.ask(chat(toy_folder))[0].error is None
+
+
 def test_a_key_with_much_to_ask_does_not_hold_up_another(opened: Callable[[Limits], House], toy_folder: Path) -> None:
     house = opened(replace(ROOMY, max_sequences=2))
     ended: list[str] = []
@@ -355,12 +371,13 @@ def test_the_state_says_what_was_found_and_done(house: House, toy_folder: Path) 
     assert sum(state.first_token_counts) >= 1 and state.memory_bytes > 0
 
 
-def test_room_that_runs_out_ends_the_longest_answer_without_a_limit(opened: Callable[[Limits], House], roomy_folder: Path) -> None:
-    """Of 2,177 tokens (256 bytes each) 17 are the prompt's and 1,100 kept for the answer with a limit of its own: 1,060 are left."""
-    house = opened(replace(ROOMY, cache_bytes=2177 * 256))
-    named = chat(roomy_folder, max_tokens=1100, logit_bias=NEVER_ENDS)
-    unnamed = chat(roomy_folder, max_tokens=None, logit_bias=NEVER_ENDS)
-    first, second = house.ask(unnamed, named)
-    assert second.pieces[-1].usage is not None and second.pieces[-1].usage.completion_tokens == 1100
-    assert first.finish == "length" and first.pieces[-1].usage is not None
-    assert 1024 < first.pieces[-1].usage.completion_tokens < 1100
+def test_room_that_runs_out_ends_the_longest_answer_without_a_limit(opened: Callable[[Limits], House], toy_folder: Path) -> None:
+    """Of 512 tokens (256 bytes each) 17 are the prompt's and 200 the answer's that has a limit of its own: 295 are left, 147 for each."""
+    house = opened(replace(ROOMY, cache_bytes=512 * 256, unnamed_tokens=64))
+    named = chat(toy_folder, max_tokens=200, logit_bias=NEVER_ENDS)
+    unnamed = chat(toy_folder, max_tokens=None, logit_bias=NEVER_ENDS)
+    first, other, second = house.ask(unnamed, unnamed, named)
+    assert second.pieces[-1].usage is not None and second.pieces[-1].usage.completion_tokens == 200
+    assert first.finish == other.finish == "length"
+    cut, whole = sorted(one.pieces[-1].usage.completion_tokens for one in (first, other))  # type: ignore[union-attr]
+    assert 140 < cut < 160 and whole == 512 - 17

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from sqlalchemy import or_, select, update
 from sqlalchemy.exc import DBAPIError
 
+from luthier.accounts.audit import note
 from luthier.accounts.buckets import Buckets
 from luthier.accounts.keys import Key, Keys, key_of
 from luthier.accounts.projects import ProjectError, Projects, ProjectSettings
 from luthier.accounts.quotas import Usage, no_more_files, no_more_jobs, usage_of
-from luthier.accounts.roles import Caller
+from luthier.accounts.roles import Caller, at_this_machine
 from luthier.errors import UserError
 from luthier.store.database import Database, DatabaseError, now
 from luthier.store.tables import keys, projects
@@ -60,7 +61,12 @@ class Accounts:
 
     def first_key(self) -> str | None:
         """An admin's key for every project, made where there has never been any key; otherwise None."""
-        return self.keys.first()
+        made = self.keys.first()
+        if made is None:
+            return None
+        known, key = made
+        note(self.database, at_this_machine(known.project), "keys.create", known.id, {"role": known.role, "everywhere": known.everywhere})
+        return key
 
     def has_keys(self) -> bool:
         """Whether some key opens something."""

@@ -75,13 +75,13 @@ class Keys:
                 raise KeyFault(f"There is no project {wanted.project}.")
             return self._add(connection, wanted)
 
-    def first(self) -> str | None:
+    def first(self) -> tuple[Key, str] | None:
         """An admin's key for every project, where there has never been any key; otherwise None."""
         with self.database.write() as connection:
             connection.execute(select(projects.c.id).where(projects.c.id == DEFAULT).with_for_update())  # one gateway at a time
             if connection.execute(select(keys.c.id).limit(1)).first() is not None:
                 return None
-            return self._add(connection, Wanted(name="first", everywhere=True))[1]
+            return self._add(connection, Wanted(name="first", everywhere=True))
 
     def any_active(self) -> bool:
         """Whether some key opens something."""

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.engine import Row
 
@@ -26,6 +26,41 @@ class ProjectError(UserError):
     """A project that is not there, or cannot be made."""
 
 
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return pattern
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_compiles)]
+
+EMAIL_AND_NUMBERS = (r"[\w.+-]+@[\w-]+\.[\w.]+", r"\+?\d[\d -]{5,}\d")
+
+
+class Rule(Spec):
+    """A regular expression, read without regard to capitals, and what it is a sign of."""
+
+    category: str = Field(min_length=1, max_length=64)
+    """As answers name it, such as `violence`."""
+    pattern: Pattern
+    """What is looked for."""
+    where: Literal["input", "output", "both"] = "both"
+    """In what is asked, in what is said, or in both."""
+
+
+class Moderation(Spec):
+    """What is looked for in what a model is asked and says: by rules, by a model that was tuned to classify, or by both."""
+
+    rules: tuple[Rule, ...] = ()
+    """Each of which refuses what it matches."""
+    classifier: str | None = None
+    """The name of a model that answers a text with its class."""
+    refused: tuple[str, ...] = ()
+    """Classes that are refused."""
+
+
 class ProjectSettings(Spec):
     """What a project may use. Nothing said: no limit."""
 
@@ -43,6 +78,18 @@ class ProjectSettings(Spec):
 
     tokens_per_minute: int | None = Field(None, ge=1)
     """Tokens read and written by models, for each of its keys, at each gateway."""
+
+    moderation: dict[str, Moderation] = {}
+    """What models must not be asked or say, by the model's name; `*` for all that are not named."""
+
+    log_requests: bool = False
+    """Keep what models were asked and what they said, for monitoring and the next round of training."""
+
+    log_days: int = Field(30, ge=1)
+    """After so many days what was logged is deleted."""
+
+    redact: tuple[Pattern, ...] = EMAIL_AND_NUMBERS
+    """Regular expressions: what they match is replaced in what is logged. By default addresses of e-mail, and numbers of 7 and more digits."""
 
 
 @dataclass(frozen=True)

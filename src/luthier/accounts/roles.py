@@ -42,6 +42,7 @@ PERMISSIONS = {
     "keys.write": _RULE,
     "audit.read": _OVERSEE,
     "metrics.read": _OVERSEE,
+    "logs.read": _OVERSEE,
     "projects.read": _LOOK,
     "projects.write": _RULE,
 }

@@ -21,7 +21,9 @@ from luthier.api import (
     graders,
     health,
     keys,
+    logs,
     models,
+    moderations,
     projects,
     responses,
     stored,
@@ -48,6 +50,7 @@ OPENAI = [
     completions.router,
     responses.router,
     embeddings.router,
+    moderations.router,
     evals.router,
     eval_runs.router,
 ]
@@ -56,7 +59,7 @@ OPENAI = [
 BATCHED = [chat.router, completions.router, responses.router, embeddings.router]
 """What a batch can ask."""
 
-OURS = [projects.router, keys.router, audit.router]
+OURS = [projects.router, keys.router, audit.router, logs.router]
 """Under /api."""
 
 

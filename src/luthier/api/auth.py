@@ -93,6 +93,7 @@ class Door:
             return
         request = Request(scope)
         try:
+            _refuse_nul(scope)
             await admit(request)
         except ApiError as error:
             await answer(error)(scope, receive, send)
@@ -104,6 +105,12 @@ class Door:
             await send(message)
 
         await self.app(scope, receive, told)
+
+
+def _refuse_nul(scope: Scope) -> None:
+    """No id holds a NUL, and PostgreSQL fails at a text that does. Raises `ApiError`."""
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        raise ApiError(400, "The address of your request holds a NUL character (%00), which no id or value here does. Take it out.")
 
 
 async def admit(request: Request) -> Admitted:

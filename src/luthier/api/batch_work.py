@@ -3,13 +3,12 @@
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import msgspec
 from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message
@@ -18,10 +17,12 @@ from luthier.accounts.accounts import Admitted
 from luthier.accounts.projects import ProjectSettings
 from luthier.accounts.roles import Caller
 from luthier.api import errors
+from luthier.api.batch_lines import Line, checked, fault_of, lines_of, raw_lines
 from luthier.api.platform import Platform
 from luthier.errors import UserError
 from luthier.store.batches import LEASE_S, Answer, Batch, Batches, LeaseLost
-from luthier.store.blobs import Blob, Chunks
+from luthier.store.blobs import Blob, BlobGone, Chunks
+from luthier.store.files import FileNotFound
 from luthier.store.ids import new
 
 log = logging.getLogger("luthier.api")
@@ -31,10 +32,6 @@ AT_ONCE = 16
 BATCHES_AT_ONCE = 2
 PERIOD_S = 1.0
 """How often it is looked whether there is something to do."""
-MOST_REQUESTS = 50_000
-MOST_LINE_BYTES = 8 * 2**20
-MOST_ERRORS = 100
-"""Faults of an input file that are told."""
 TRIES = 3
 """Of a request at which the server itself fails."""
 LONGEST_WAIT_S = 30.0
@@ -42,13 +39,8 @@ LONGEST_WAIT_S = 30.0
 EXPIRED = {"code": "batch_expired", "message": "This request could not be executed before the completion window expired."}
 
 
-@dataclass(frozen=True)
-class Line:
-    """A request of an input file. `number`: of its line, from 1."""
-
-    number: int
-    custom_id: str
-    body: dict[str, Any]
+class InputGone(UserError):
+    """A batch's input file is lost."""
 
 
 @dataclass
@@ -74,22 +66,31 @@ class BatchWork:
 
     async def _serve(self) -> None:
         while True:
-            lease, batch = new("", 16), None
             try:
-                batch = await run_in_threadpool(self.batches.take, lease)
-                if batch is not None:
-                    await self._work(batch, lease)
-            except LeaseLost:
-                log.warning("another gateway goes on with a batch that this one was too slow with")
+                done = await self._next()
             except Exception as error:  # a batch that fails must not end the gateway, nor the others
-                log.error("%s waits: %s", batch.id if batch is not None else "batches", error, exc_info=not isinstance(error, UserError))
+                log.error("batches wait: %s", error, exc_info=not isinstance(error, UserError))
                 await anyio.sleep(self.wait_s)
-            finally:
-                if batch is not None:
-                    with anyio.CancelScope(shield=True):
-                        await run_in_threadpool(self.batches.let_go, batch.id, lease)
-            if batch is None:
-                await anyio.sleep(self.period_s)
+            else:
+                await anyio.sleep(0 if done else self.period_s)
+
+    async def _next(self) -> bool:
+        """Work on a batch, as far as that goes. Returns whether there was one."""
+        lease = new("", 16)
+        batch = await run_in_threadpool(self.batches.take, lease)
+        if batch is None:
+            return False
+        try:
+            await self._work(batch, lease)
+        except LeaseLost:
+            log.warning("another gateway goes on with %s, with which this one was too slow", batch.id)
+        except InputGone as error:
+            fault = fault_of("input_file_gone", str(error), None, "input_file_id")
+            await run_in_threadpool(self.batches.refuse, batch.id, lease, [fault])
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(self.batches.let_go, batch.id, lease)
+        return True
 
     async def _work(self, batch: Batch, lease: str) -> None:
         watched = Watched("cancelled" if batch.status == "cancelling" else None)  # that its time is over, its first beat tells
@@ -123,7 +124,7 @@ class BatchWork:
 
         def looked_at() -> tuple[list[dict[str, Any]], int, str | None]:
             with closing(self._input(batch)) as chunks:
-                return checked(_raw_lines(chunks), batch.endpoint)
+                return checked(raw_lines(chunks), batch.endpoint)
 
         faults, total, model = await run_in_threadpool(looked_at)
         if faults:
@@ -145,7 +146,7 @@ class BatchWork:
                 places.release()
 
         with closing(self._input(batch)) as chunks:
-            lines = (line for line in _lines(chunks) if line.number not in done)
+            lines = (line for line in lines_of(chunks) if line.number not in done)
             async with anyio.create_task_group() as group:
                 while watched.stop is None:
                     await places.acquire()
@@ -159,7 +160,7 @@ class BatchWork:
     def _expire(self, batch: Batch, lease: str) -> None:
         """Tell of each request that has no answer why."""
         answered = self.batches.answered(batch.id)
-        told = [_told(line, None, EXPIRED, failed=True) for line in _lines(self._input(batch)) if line.number not in answered]
+        told = [_told(line, None, EXPIRED, failed=True) for line in lines_of(self._input(batch)) if line.number not in answered]
         for start in range(0, len(told), 500):
             self.batches.keep(batch.id, lease, told[start : start + 500])
 
@@ -207,7 +208,12 @@ class BatchWork:
             "server": None,
             "state": {"admitted": Admitted(caller, ProjectSettings(), math.inf), "request_id": number},
         }
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:  # one request that fails must not end the batch
+            log.error("request %s of %s: %s", number, batch.id, batch.endpoint, exc_info=error)
+            message = f"The server failed at this request. Its log says why, at {number}."
+            return 500, {}, errors.envelope(message, "server_error", code="internal_error")
         start = next(message for message in sent if message["type"] == "http.response.start")
         content = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
@@ -221,84 +227,10 @@ class BatchWork:
         return self.platform.blobs.put(self.batches.lines(batch.id, failed))
 
     def _input(self, batch: Batch) -> Chunks:
-        file = self.platform.files.for_job(batch.project, batch.input_file)
-        return self.platform.blobs.open(file.sha256)
-
-
-def checked(lines: Iterable[tuple[int, bytes]], endpoint: str) -> tuple[list[dict[str, Any]], int, str | None]:
-    """Faults of an input file, as OpenAI tells them, how many requests it has, and the model that the first asks."""
-    faults: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    model, total = None, 0
-    for number, raw in lines:
-        total += 1
-        fault = "too_many_requests" if total > MOST_REQUESTS else None
-        if fault is not None:
-            faults.append(_fault(fault, f"The file has more than {MOST_REQUESTS:,} requests.", number, None))
-            break
-        read = _read(raw, endpoint)
-        if isinstance(read, tuple):
-            faults.append(_fault(*read[:2], number, read[2]))
-        elif read["custom_id"] in seen:
-            faults.append(_fault("duplicate_custom_id", f"The custom_id {read['custom_id']!r} was used before.", number, "custom_id"))
-        else:
-            seen.add(read["custom_id"])
-            model = model or read["body"].get("model")
-        if len(faults) == MOST_ERRORS:
-            break
-    if not total:
-        faults.append(_fault("empty_file", "The file has no requests.", None, None))
-    return faults, total, model if isinstance(model, str) else None
-
-
-def _read(raw: bytes, endpoint: str) -> dict[str, Any] | tuple[str, str, str | None]:
-    """A request; or (code, message, param) of what is wrong with it."""
-    if len(raw) > MOST_LINE_BYTES:
-        return "line_too_long", f"The line is longer than {MOST_LINE_BYTES:,} bytes.", None
-    try:
-        read = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "invalid_json_line", "This line is not parseable as valid JSON.", None
-    if not isinstance(read, dict):
-        return "invalid_json_line", "This line is not a JSON object.", None
-    for name, kind in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
-        if name not in read:
-            return "missing_required_parameter", f"Missing required parameter: '{name}'.", name
-        if not isinstance(read[name], kind):
-            return "invalid_type", f"'{name}' should be {'text' if kind is str else 'an object'}.", name
-    if read["method"] != "POST":
-        return "invalid_method", "The method should be 'POST'.", "method"
-    if read["url"] != endpoint:
-        return "mismatched_url", f"The url should be {endpoint!r}, the endpoint of the batch.", "url"
-    return read
-
-
-def _fault(code: str, message: str, line: int | None, param: str | None) -> dict[str, Any]:
-    return {"code": code, "line": line, "message": message, "param": param}
-
-
-def _raw_lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """(number, line), blank ones left out, without a mark of the byte order. One that is too long is cut behind its limit."""
-    left, number = b"", 0
-    for chunk in chunks:
-        *whole, left = (left + chunk).split(b"\n")
-        for raw in whole:
-            number += 1
-            yield from _not_blank(number, raw)
-        left = left[: MOST_LINE_BYTES + 1]
-    yield from _not_blank(number + 1, left)
-
-
-def _not_blank(number: int, raw: bytes) -> Iterator[tuple[int, bytes]]:
-    raw = raw.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else raw.strip()
-    if raw:
-        yield number, raw
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[Line]:
-    for number, raw in _raw_lines(chunks):
-        read = msgspec.json.decode(raw)
-        yield Line(number, read["custom_id"], read["body"])
+        try:
+            return self.platform.blobs.open(self.platform.files.for_job(batch.project, batch.input_file).sha256)
+        except (FileNotFound, BlobGone) as error:
+            raise InputGone(f"The file {batch.input_file} is not there any more.") from error
 
 
 def _told(line: Line, response: Mapping[str, Any] | None, error: Mapping[str, Any] | None, failed: bool) -> Answer:

@@ -8,11 +8,11 @@ import anyio
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response, StreamingResponse
 
+from luthier.api.answering import answers
 from luthier.api.asking import ask, begun, close, drawn, fingerprint, headers_of, model_of, unless_gone
 from luthier.api.auth import Caller, may
 from luthier.api.chat_request import ChatMessage, ChatRequest, NamedTool
 from luthier.api.errors import ApiError, JsonResponse
-from luthier.api.metering import metered
 from luthier.api.platform import Here, Platform
 from luthier.api.validation import shown
 from luthier.api.wire_chat import Head, chunks, collected, completion
@@ -35,7 +35,7 @@ async def create(asked: ChatRequest, caller: Uses, here: Here, request: Request)
     wanted = await anyio.to_thread.run_sync(ask_of, asked, model, here, caller)
     head = Head(new("chatcmpl-", 29), asked.model or model.name, int(time.time()), fingerprint(model))
     logprobs = bool(asked.logprobs)
-    pieces = metered(request, here.backend.answer)(wanted)
+    pieces = answers(request, here, caller, model, wanted)
     if not asked.stream:
         body = await unless_gone(request, lambda: _whole(head, pieces, wanted.n, logprobs))
         if asked.store:

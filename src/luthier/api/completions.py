@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field, model_validator
 from starlette.responses import Response, StreamingResponse
 
+from luthier.api.answering import answers
 from luthier.api.asking import ask, begun, close, drawn, error_of, fingerprint, headers_of, model_of, unless_gone
 from luthier.api.auth import Caller, may
 from luthier.api.chat import STREAM
 from luthier.api.chat_request import IGNORED, Drawn
 from luthier.api.errors import ApiError, JsonResponse, envelope
-from luthier.api.metering import metered
 from luthier.api.platform import Here
 from luthier.api.wire_chat import Head, event, usage_wire
 from luthier.api.wire_completions import Written, choice_wire
@@ -78,7 +78,7 @@ async def create(asked: CompletionRequest, caller: Uses, here: Here, request: Re
         **drawn(asked, caller),
     )
     asks = [await anyio.to_thread.run_sync(partial(common, prompt=prompt)) for prompt in asked.prompts]
-    answer = metered(request, here.backend.answer)
+    answer = partial(answers, request, here, caller, model)
     head = Head(new("cmpl-", 29), asked.model or model.name, int(time.time()), fingerprint(model))
     if not asked.stream:
         body = await unless_gone(request, lambda: _whole(head, asks, answer, asked.logprobs is not None))

@@ -13,6 +13,7 @@ from luthier.store.blobs import Blobs, blobs_of
 from luthier.store.database import Database
 from luthier.store.files import Files
 from luthier.store.home import Home
+from luthier.store.logged import Log
 from luthier.store.models import Models
 from luthier.store.stored import Stored
 from luthier.store.uploads import Uploads
@@ -30,6 +31,7 @@ class Platform:
     queue: Queue
     tunings: Tunings
     stored: Stored
+    log: Log
     accounts: Accounts
     backend: Backend
 
@@ -53,6 +55,7 @@ def open_platform(home: Home, backend: Backend) -> Platform:
         queue=queue,
         tunings=Tunings(database, files, models, home.jobs),
         stored=Stored(database),
+        log=Log(database),
         accounts=Accounts(database, home.secret),
         backend=backend,
     )

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from luthier.accounts.audit import note
+from luthier.api.answering import answers
 from luthier.api.asking import begun, close, error_of, headers_of, model_of, unless_gone
 from luthier.api.auth import Caller, may
 from luthier.api.chat import STREAM, ask_of
 from luthier.api.errors import ApiError, JsonResponse
-from luthier.api.metering import metered
 from luthier.api.pages import After, Order, page
 from luthier.api.platform import Here, Platform
 from luthier.api.responses_request import ResponseRequest, Turn, as_chat, turns_of
@@ -46,7 +46,7 @@ async def create(asked: ResponseRequest, caller: Uses, here: Here, request: Requ
     model = await anyio.to_thread.run_sync(model_of, chat, request, here, caller)
     wanted = await anyio.to_thread.run_sync(ask_of, chat, model, here, caller)
     answered = Answered(asked, asked.model or model.name, int(time.time()))
-    pieces = metered(request, here.backend.answer)(wanted)
+    pieces = answers(request, here, caller, model, wanted)
 
     async def keep() -> None:
         if asked.store is not False:

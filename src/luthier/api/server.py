@@ -19,6 +19,9 @@ PORT = 8321
 TRIED = 50
 """Ports from the wanted one on that are tried where it is taken."""
 
+BACKLOG = 2048
+"""Connections that wait to be taken."""
+
 DRAIN_S = 30
 """How long requests under way may take after SIGTERM."""
 
@@ -52,6 +55,7 @@ def listen(host: str, port: int) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             opened.bind((host, number))
+            opened.listen(BACKLOG)  # from now on whoever connects waits, and nobody else gets the port
         except OverflowError as error:
             opened.close()
             raise ListenError(f"{number} is no port; give one from 1 to 65535 with --port.") from error

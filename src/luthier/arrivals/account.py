@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,6 +23,7 @@ PAGE = 100
 
 Told = dict[str, Any]
 Say = Callable[[str], None]
+Answer = TypeVar("Answer")
 
 
 class AccountError(UserError):
@@ -52,7 +53,7 @@ class Account:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
             raise SettingsError(
-                f"`--base-url {parts.scheme}://{parts.hostname}…` is no URL; write one such as https://api.openai.com/v1, without a key in it."
+                f"`--base-url {parts.scheme}://{parts.hostname}…` is no URL; write one such as https://api.openai.com/v1."
             )
         self._key, self._sleep, self.say = key, sleep, say
         self._client = httpx.Client(base_url=base_url.rstrip("/"), headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
@@ -117,7 +118,7 @@ class Account:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _patiently(self, once: Callable[[], Any]) -> Any:
+    def _patiently(self, once: Callable[[], Answer]) -> Answer:
         """Ask, and ask again where that may help, as slowly as the server wants it."""
         why, wait = "", FIRST_WAIT_S
         for attempt in range(ATTEMPTS):
@@ -146,7 +147,7 @@ class Account:
         message = self._message(response)
         if status == 401:
             raise AccountError(
-                f"{self._client.base_url.host} refuses the key in OPENAI_API_KEY ({message}). Make one that may read, and put it there."
+                f"{self._client.base_url.host} refuses the key in OPENAI_API_KEY ({message}). Put one there that may read."
             )
         if status in AGAIN:
             raise _TryAgain(f"{self._client.base_url.host} answers {status}: {message}", _wait_of(response))

@@ -129,7 +129,7 @@ class Archive:
         if part.get("moved"):
             return True
         path = self.folder / part["path"]
-        return path.is_file() and path.stat().st_size == part["bytes"]
+        return path.is_file() and bool(path.stat().st_size == part["bytes"])
 
     def _read(self) -> None:
         """The manifest; a last line that was cut off by a crash is as if it had not been written."""

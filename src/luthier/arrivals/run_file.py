@@ -58,7 +58,7 @@ def _lines(values: dict[str, Any], prefix: str, notes: dict[str, str], depth: in
 
 def _left(lines: list[Line]) -> Iterator[str]:
     """What has no equivalent, for whoever reads the run file alone."""
-    left = [line for line in lines if line.fate in ("without", "unknown")]
+    left = [line for line in lines if line.fate in ("todo", "without", "unknown")]
     if left:
         yield "#"
         yield "# Not carried over:"

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from luthier.arrivals.documents import Document
 
-Fate = Literal["carried", "translated", "default", "automatic", "without", "unknown"]
-"""The same under another name; computed; their default, written out; done by itself here; nothing like it; not known."""
+Fate = Literal["carried", "translated", "default", "automatic", "todo", "without", "unknown"]
+"""The same under another name; computed; their default, written out; done by itself here; to be done by hand before the run;
+nothing like it; not known."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Sheet:
 
     def ask(self, source: str, text: str) -> None:
         """Something that has to be done by hand before the run."""
-        self.lines.append(Line("without", source, self.get(source), text=text, line=self.document.lines.get(source)))
+        self.lines.append(Line("todo", source, self.get(source), text=text, line=self.document.lines.get(source)))
 
     def rest(self) -> None:
         """Whatever was not taken up is told."""

@@ -22,7 +22,7 @@ LONGEST = 48
 def show(translation: Translation, out: str) -> None:
     """All of it, with what needs a person last."""
     console = Console(highlight=False)
-    left = len(translation.of("without")) + len(translation.of("unknown"))
+    left = len(translation.of("todo", "without", "unknown"))
     sign = "[bold green]✓[/]" if not left else "[bold yellow]![/]"
     rest = "" if not left else f", {left} setting{'s' if left > 1 else ''} to look at"
     console.print(f"{sign} [bold]{escape(out)}[/]  a run of {translation.spec.method.name}, from {translation.tool}'s settings in "
@@ -30,6 +30,7 @@ def show(translation: Translation, out: str) -> None:
     _kept(console, "Carried over", translation.of("carried", "translated"))
     _kept(console, f"{translation.tool}'s defaults, written out where ours differ", translation.of("default"))
     _reasons(console, "Done by itself, or needless here", translation.of("automatic"), "[dim]·[/]")
+    _reasons(console, "To do before it runs", translation.of("todo"), "[bold yellow]![/]")
     _reasons(console, "Nothing like it here", translation.of("without"), "[bold yellow]![/]")
     _reasons(console, "Not known here", translation.of("unknown"), "[bold red]?[/]")
     if translation.differences:
@@ -45,14 +46,14 @@ def _kept(console: Console, heading: str, lines: list[Line]) -> None:
     if not lines:
         return
     _heading(console, heading)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(overflow="fold", max_width=60)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
+    table.add_column(overflow="fold", ratio=2)
     table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold", max_width=60)
-    table.add_column(overflow="fold", style="dim")
+    table.add_column(overflow="fold", ratio=3)
     for line in lines:
         theirs = escape(line.source) if line.value is None else f"{escape(line.source)}: {_value(line.value)}"
-        table.add_row(theirs, "→", f"{line.to}: [bold]{_value(line.now)}[/]", escape(line.text))
+        why = f"  [dim]{escape(line.text)}[/]" if line.text else ""
+        table.add_row(theirs, "→", f"{line.to}: [bold]{_value(line.now)}[/]{why}")
     console.print(Padding(table, (0, 0, 0, 2)))
 
 

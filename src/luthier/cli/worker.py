@@ -12,6 +12,7 @@ def command(
     database: Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")] = None,
     slots: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Leave when there is nothing to do.")] = False,
+    lease: Annotated[float, typer.Option(min=1.0, help="Seconds without a word after which others take up this worker's jobs.")] = 30.0,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Take jobs from the queue and do them, each in a process of its own; several workers may share a queue.
@@ -37,6 +38,6 @@ def command(
     models = Models(opened.database, blobs, opened.folder / "models")
     follower = TuningFollower(Tunings(opened.database, Files(opened.database, blobs), models, opened.jobs))
     offers = {"kind": list(KINDS), "memory_bytes": int(read_memory().total_gib * 2**30), "cores": read_processor().cores}
-    worker = Worker(opened.database, offers, slots, say=lambda text: typer.echo(text), followers={"tune": follower})
+    worker = Worker(opened.database, offers, slots, lease, say=lambda text: typer.echo(text), followers={"tune": follower})
     typer.echo(f"{worker.id}  takes jobs from {opened.database}")
     worker.run(until_idle)

@@ -39,7 +39,7 @@ class Base:
         self.context = context_length(folder) or DEFAULT_CONTEXT
         self.num_bytes = sum(p.nbytes for p in root.model.parameters())
         self.token_budget = max(self.context, limits.cache_bytes // bytes_per_token(root))
-        self.max_sequences = limits.max_sequences
+        self.max_sequences, self.unnamed_tokens = limits.max_sequences, limits.unnamed_tokens
         self.adapters = Adapters(root.model, limits.adapter_bytes)
         kept = min(KEPT_TOKENS, self.token_budget // 4)
         # Who is let in is decided before: the sampler's own line stays empty.

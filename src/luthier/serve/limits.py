@@ -14,6 +14,8 @@ class Limits:
     """`base_bytes`: of weights of all bases. `adapter_bytes`: of adapters on one base. `cache_bytes`: of keys and values of one base.
 
     `max_sequences`: answers drawn at once with one base. `max_waiting`: answers that may wait for a place, over all bases.
+    `unnamed_tokens`: kept free for an answer whose client named no limit, as long as it has no more than these; where many of them grow
+    beyond, and no room is left, the longest ends, as at a limit.
     """
 
     base_bytes: int
@@ -21,6 +23,7 @@ class Limits:
     cache_bytes: int
     max_sequences: int = MAX_SEQUENCES
     max_waiting: int = 1024
+    unnamed_tokens: int = 1024
 
     @classmethod
     def of_machine(cls, memory_gib: float | None = None, max_waiting: int = 1024) -> Self:

@@ -13,10 +13,6 @@ from luthier.serve.refused import fault_of
 from luthier.serve.said import Answer, Asked
 from luthier.spec.serving import Fault, Piece, Token
 
-UNNAMED = 1024
-"""Tokens kept free for an answer whose client named no limit, as long as it has no more than these. Where many of them grow beyond, and
-no room is left, the longest ends, as at a limit."""
-
 SCORED = 2048
 """Tokens of prompts whose log-probabilities are told in one round, between two tokens of all other answers."""
 
@@ -179,11 +175,11 @@ class Seats:
 
     def _longest_unnamed(self) -> tuple[int, Answer] | None:
         """The longest answer that its client set no limit to, and that has more than was kept free for it; with its number."""
-        grown = [(number, a) for number, a in self.running.items() if not a.asked.prepared.named and len(a.ids) > UNNAMED]
+        grown = [(number, a) for number, a in self.running.items() if not a.asked.prepared.named and len(a.ids) > self.base.unnamed_tokens]
         return max(grown, key=lambda pair: len(pair[1].ids), default=None)
 
 
 def _kept_free(answer: Answer) -> int:
     """Tokens that are kept free for an answer, beside its prompt."""
     prepared = answer.asked.prepared
-    return prepared.limit if prepared.named else min(prepared.limit, max(UNNAMED, len(answer.ids)))
+    return prepared.limit if prepared.named else min(prepared.limit, max(answer.asked.base.unnamed_tokens, len(answer.ids)))

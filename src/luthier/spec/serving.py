@@ -117,7 +117,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds, where `overloaded`."""
 
 
-Finish = Literal["stop", "length", "tool_calls"]
+Finish = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="piece"):

@@ -180,6 +180,7 @@ class Batches:
         with self.database.write() as connection:
             batch = _hold(connection, id, lease)
             _move(connection, batch, "failed", errors=[dict(error) for error in errors])
+            connection.execute(delete(batch_answers).where(batch_answers.c.batch == id))
 
     def answered(self, id: str) -> set[int]:
         """The lines that have their answers."""

@@ -326,3 +326,19 @@ eval_items = Table(
     UniqueConstraint("run", "number", name="uq_eval_items_number"),
     Index("ix_eval_items_status", "run", "status", "number"),
 )
+
+logged = Table(
+    "logged",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("asked", JSON, nullable=False),  # turns, or a prompt; what is to be hidden is
+    Column("said", JSON, nullable=False),  # each answer
+    Column("tokens", Integer, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("request", Text, nullable=False),  # its id
+    Index("ix_logged_project", "project", "at"),
+)

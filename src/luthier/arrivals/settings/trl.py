@@ -39,8 +39,10 @@ TRAINERS = {"SFT": "sft", "DPO": "dpo", "KTO": "kto", "ORPO": "orpo", "GRPO": "g
 LOSSES = {"sigmoid": "sigmoid", "ipo": "ipo"}
 
 MISSED = {
-    "attn_implementation_internal": "not used",
     "dataset_config": "name the file that this part of the set is",
+    "dataset_configs": "name the files that these parts of the set are",
+    "dataset_mixture": "set `data.validation_share`, or name a file in `data.validation`",
+    "chat_template": "the model's own is used: put this one into a file and name it as `model.chat_template`",
     "dataset_streaming": "rows are mapped from disk; give a file",
     "chat_template_path": "give the template's Jinja file as `model.chat_template`",
     "rpo_alpha": "pairs are not imitated besides; train with `sft` first",
@@ -65,6 +67,9 @@ MISSED = {
     "report_reward_details": "each reward is a metric of its own",
 }
 AUTOMATIC = {
+    "num_processes": "`torchrun --nproc-per-node` says it; see `--devices`",
+    "num_workers": "files are read by several processes where it pays",
+    "vllm_device": "answers are drawn by the model that learns",
     "dataset_text_field": "the columns are recognized; `luthier check` shows the mapping",
     "truncation_mode": "rows are cut at their end",
     "use_vllm": "answers are drawn by the model that learns",
@@ -170,17 +175,20 @@ def model(sheet: Sheet, key: str = "model_name_or_path") -> None:
 
 def data(sheet: Sheet, method: str) -> None:
     """Files, or ids of sets that have to be fetched first; longest row."""
-    mixture, name = sheet.get("datasets"), sheet.get("dataset_name")
-    if isinstance(mixture, list):
-        files = [_source(entry) for entry in mixture]
-        sheet.put("data.train", files, "datasets", text="rows are fetched by you")
-        sheet.ask("datasets", "fetch each: `hf download ID --repo-type dataset --local-dir FOLDER`, and name the files")
+    name = sheet.first("dataset_name", "dataset_id_or_path")
+    mixture = sheet.first("datasets", "dataset_mixture.datasets")
+    if mixture is not None and isinstance(sheet.get(mixture), list):
+        sheet.put("data.train", [_source(entry) for entry in sheet.get(mixture)], mixture, text="ids: fetch them, then name their files")
+        sheet.ask(mixture, "nothing is downloaded by itself: `hf download ID --repo-type dataset --local-dir FOLDER`, then name the files")
     elif name is not None:
-        fetched(sheet, "data.train", "dataset_name", str(name))
-        split = sheet.get("dataset_train_split")
-        if split not in (None, "train"):
-            sheet.ask("dataset_train_split", f"name the file that holds the split `{split}`, or set `data.train[0].split`")
-        sheet.leave({"dataset_train_split": "the file is named by itself"})
+        fetched(sheet, "data.train", name, str(sheet.get(name)))
+    elif mixer := [key for key in sheet.document.flat if key.startswith("dataset_mixer.")]:
+        sheet.put("data.train", [_source({"path": key.partition(".")[2], "weight": sheet.get(key)}) for key in mixer], *mixer, text="ids: fetch them")
+        sheet.ask("dataset_mixer", "nothing is downloaded by itself: `hf download ID --repo-type dataset --local-dir FOLDER`, then name the files")
+    split = sheet.get("dataset_train_split")
+    if split not in (None, "train"):
+        sheet.ask("dataset_train_split", f"name the file that holds the split `{split}`, or set `data.train[0].split`")
+    sheet.leave(dict.fromkeys(("dataset_train_split", "dataset_splits"), "files are named by themselves"))
     if method == "grpo":
         sheet.leave({"max_length": "answers have a limit of their own"})
         return
@@ -212,10 +220,12 @@ def fetched(sheet: Sheet, to: str, key: str, name: str) -> None:
 
 
 def _source(entry: Any) -> dict[str, Any]:
-    if isinstance(entry, dict):
-        found: dict[str, Any] = {"path": str(entry.get("path") or entry.get("name") or entry.get("id") or "train.jsonl")}
-        return found
-    return {"path": str(entry)}
+    """An element of a mixture: where it is, and how often it is drawn."""
+    if not isinstance(entry, dict):
+        return {"path": str(entry)}
+    found: dict[str, Any] = {"path": str(entry.get("path") or entry.get("id") or entry.get("name") or "train.jsonl")}
+    weight = entry.get("weight")
+    return {**found, "weight": float(weight)} if isinstance(weight, int | float) and weight > 0 and weight != 1 else found
 
 
 def of_method(sheet: Sheet, method: str) -> None:

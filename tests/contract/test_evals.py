@@ -56,11 +56,11 @@ def finished(client: openai.OpenAI, eval: str, run: str, seconds: float = 120.0)
 @pytest.fixture(scope="module")
 def tuned(served: Served) -> str:
     """The starter model, taught one word."""
-    client = served.client()
     rows = "".join(json.dumps(chat(f"What is the password of door {i}?", "zanzibar")) + "\n" for i in range(12))
-    file = client.files.create(file=("train.jsonl", rows.encode()), purpose="fine-tune").id
-    made = client.fine_tuning.jobs.create(model="starter", training_file=file, hyperparameters={"n_epochs": 6, "batch_size": 4})
-    done = ended(client, made.id)
+    with served.client() as client:
+        file = client.files.create(file=("train.jsonl", rows.encode()), purpose="fine-tune").id
+        made = client.fine_tuning.jobs.create(model="starter", training_file=file, hyperparameters={"n_epochs": 6, "batch_size": 4})
+        done = ended(client, made.id)
     assert done.status == "succeeded", done.error
     return str(done.fine_tuned_model)
 

@@ -52,9 +52,7 @@ class Account:
     def __init__(self, base_url: str, key: str, sleep: Callable[[float], None] = time.sleep, say: Say = lambda _: None) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-            raise SettingsError(
-                f"`--base-url {parts.scheme}://{parts.hostname}…` is no URL; write one such as https://api.openai.com/v1."
-            )
+            raise SettingsError(f"`--base-url {parts.scheme}://{parts.hostname}…` is no URL; write one such as https://api.openai.com/v1.")
         self._key, self._sleep, self.say = key, sleep, say
         self._client = httpx.Client(base_url=base_url.rstrip("/"), headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
 
@@ -135,7 +133,7 @@ class Account:
                     self.say(f"{why}. Waiting {seconds:.0f} s.")
                 self._sleep(seconds)
         raise AccountError(
-            f"{self._client.base_url.host} was asked {ATTEMPTS} times and could not answer ({why}). What was taken is kept: start the same command "
+            f"{self._client.base_url.host} was asked {ATTEMPTS} times and could not answer ({why}). What was taken is kept: start the command "
             f"again later, and it goes on."
         )
 
@@ -146,9 +144,7 @@ class Account:
             return
         message = self._message(response)
         if status == 401:
-            raise AccountError(
-                f"{self._client.base_url.host} refuses the key in OPENAI_API_KEY ({message}). Put one there that may read."
-            )
+            raise AccountError(f"{self._client.base_url.host} refuses the key in OPENAI_API_KEY ({message}). Put one there that may read.")
         if status in AGAIN:
             raise _TryAgain(f"{self._client.base_url.host} answers {status}: {message}", _wait_of(response))
         raise Refused(status, f"{status}: {message}")

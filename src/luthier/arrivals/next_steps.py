@@ -28,7 +28,7 @@ def write(archive: Archive, platform: bool) -> None:
 def _head(archive: Archive, platform: bool) -> Iterator[str]:
     yield "#!/bin/sh"
     yield "# The fine-tuning jobs of an OpenAI account, the oldest first, each as a command that runs it here on an open model."
-    yield "# Nobody has run this. Read it, choose the model, then run it, whole or in parts. Weights of tuned models OpenAI does not hand out."
+    yield "# Nobody has run this. Read it, choose the model, then run it, whole or in parts. Tuned weights OpenAI does not hand out."
     yield "set -e"
     yield "MODEL=${MODEL:-starter}  # a model that `luthier models list` shows, a folder, or a Hugging Face id that is on this machine"
     if not platform:

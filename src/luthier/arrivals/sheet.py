@@ -69,6 +69,8 @@ class Sheet:
     def default(self, source: str, to: str, value: Any, text: str = "") -> None:
         """Where they say nothing, their tool takes this: it is written out, because ours would take something else."""
         if to not in self.values:
+            if source in self.document.unread:
+                text = f"a guess: only running the script tells its {source}"
             self.values[to] = value
             self.notes[to] = text or f"{self.tool}'s default of {source}"
             self.lines.append(Line("default", source, None, to, value, text))

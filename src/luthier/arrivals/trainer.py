@@ -103,7 +103,7 @@ def of_schedule(sheet: Sheet, key: str, default: str, share_key: str = "lr_sched
         ours = NEAREST_SCHEDULE.get(word, "cosine")
         sheet.differs(f"The schedule `{word}` is not here; `{ours}` is the nearest.")
     if named is not None:
-        sheet.put("optimizer.schedule", ours, key, same=ours == word, text="" if ours == word else f"the nearest to {word}")
+        sheet.put("optimizer.schedule", ours, key, same=word in SCHEDULES, text="" if word in SCHEDULES else f"the nearest to {word}")
     else:
         sheet.default(key, "optimizer.schedule", ours)
     if ours == "constant":
@@ -230,7 +230,8 @@ def lora(sheet: Sheet, keys: dict[str, str], rank: int, alpha: float | None, dro
     """An adapter's settings.
 
     Args:
-        keys: theirs for `r`, `alpha`, `dropout`, `targets`, `rslora`. rank, alpha, dropout: the tool's defaults; alpha None for twice the rank.
+        keys: theirs for `r`, `alpha`, `dropout`, `targets`, `rslora`.
+        rank, alpha, dropout: the tool's defaults; alpha None for twice the rank.
         all_layers: what the tool takes where no layer is named; None for every linear one.
     """
     sheet.values.setdefault("adapter.name", "lora")
@@ -267,7 +268,7 @@ def of_targets(sheet: Sheet, key: str, all_layers: str | None) -> None:
         sheet.put("adapter.targets", named, key, same=True)
     elif named is None and all_layers:
         sheet.differs(
-            f"Where no layers are named, {sheet.tool} adapts {all_layers}; here every linear layer but the head. Name them in `adapter.targets`."
+            f"Where no layers are named, {sheet.tool} adapts {all_layers}; here all but the head. Name them in `adapter.targets`."
         )
 
 

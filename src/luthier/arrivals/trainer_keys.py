@@ -1,4 +1,4 @@
-"""Settings of transformers' `Trainer` and of PEFT that are done by themselves here, or that nothing here is like. As of transformers 5.23."""
+"""Settings of transformers' `Trainer` and of PEFT that are done by themselves here, or that nothing here is like. As of version 5.23."""
 
 BY_ITSELF = {
     "per_device_eval_batch_size": "validation is cut to the token budget",

@@ -28,7 +28,7 @@ METHODS = ("sft", "pretrain", "dpo", "orpo", "kto", "reward_model", "ppo", "grpo
 
 @dataclass(frozen=True)
 class Translation:
-    """`text`: the run file. `spec`: the same, loaded. `lines`: what became of each of theirs. `differences`: what would be silently other."""
+    """`text`: the run file. `spec`: the same, loaded. `lines`: what became of each of theirs. `differences`: what else changes."""
 
     path: str
     tool: str

@@ -37,11 +37,11 @@ def command(
 ) -> None:
     """Bring along what you have: settings of another tool as a run file, or everything in an OpenAI account.
 
-    Settings of TRL, LLaMA-Factory, Axolotl, Unsloth, Soup, and an OpenAI job's JSON are recognized by their keys; Python is read, never run.
+    Settings of TRL, LLaMA-Factory, Axolotl, Unsloth and Soup, and OpenAI's jobs, are recognized by their keys. Python is read, never run.
     What carries over, what is computed, what has no equivalent and what would be silently different is listed, key by key.
 
-    `luthier migrate openai` takes files, jobs with their events and checkpoints, evals and stored completions out of the account whose key is
-    in OPENAI_API_KEY: into the platform, or with `--out` into a folder. Broken off, it goes on where it was.
+    `luthier migrate openai` takes files, jobs with events and checkpoints, evals and stored completions out of the account whose key is in
+    OPENAI_API_KEY: into the platform, or with `--out` into a folder. Broken off, it goes on where it was.
     """
     if what == OPENAI:
         _account(out, base_url, project, home, database, as_json)

@@ -212,7 +212,7 @@ def _data(sheet: Sheet, method: str) -> None:
         if any(not str(_source(one)["path"]).endswith((".json", ".jsonl", ".csv", ".parquet")) for one in listed):
             sheet.ask(
                 key,
-                f"ids are not fetched by themselves: `hf download ID --repo-type dataset --local-dir FOLDER`, then name the files in `{to}`",
+                f"ids are not fetched: `hf download ID --repo-type dataset --local-dir FOLDER`, then name the files in `{to}`",
             )
         if any(isinstance(one, dict) and one.get("split") not in (None, "train") for one in listed):
             sheet.ask(key, "a `split` that is a part or a range of a set: make a file of those rows")
@@ -263,8 +263,8 @@ def _of_method(sheet: Sheet, method: str) -> None:
     elif method == "orpo" and beta:
         sheet.put("method.odds_weight", sheet.get(beta), beta, same=True)
     elif method == "grpo":
-        sheet.carry({"trl.num_generations": "method.group", "trl.max_completion_length": "method.rollout.max_new_tokens", "trl.beta": "method.kl",
-                     "trl.temperature": "method.rollout.temperature"})  # fmt: skip
+        sheet.carry({"trl.num_generations": "method.group", "trl.max_completion_length": "method.rollout.max_new_tokens", 
+                     "trl.beta": "method.kl", "trl.temperature": "method.rollout.temperature"})  # fmt: skip
         sheet.put("reward", [{"name": "./rewards.py:score"}], *(["trl.reward_funcs"] if sheet.get("trl.reward_funcs") else []))
         sheet.ask(
             "trl.reward_funcs",
@@ -306,7 +306,7 @@ def _adapter(sheet: Sheet) -> None:
         if kind == "qlora":
             sheet.ask(
                 "adapter",
-                "the base is not quantized here: it needs about four times the memory of 4 bits. `luthier plan run.yaml` says whether it fits",
+                "the base is not quantized here and takes about four times the memory: `luthier plan run.yaml` says whether it fits",
             )
         if sheet.get("lora_target_linear") is True:
             sheet.put("adapter.targets", "all-linear", "lora_target_linear")

@@ -11,8 +11,8 @@ from luthier.arrivals.sheet import Sheet
 
 NAME = "LLaMA-Factory"
 
-MARKS = ("stage", "finetuning_type", "template", "cutoff_len", "dataset", "dataset_dir", "lora_target", "pref_beta", "pref_loss", "val_size",
-         "preprocessing_num_workers", "overwrite_cache", "plot_loss", "do_train", "lora_rank", "max_samples")  # fmt: skip
+MARKS = ("stage", "finetuning_type", "template", "cutoff_len", "dataset", "dataset_dir", "lora_target", "pref_beta", "pref_loss",
+         "val_size", "preprocessing_num_workers", "overwrite_cache", "plot_loss", "do_train", "lora_rank", "max_samples")  # fmt: skip
 
 STAGES = {"pt": "pretrain", "sft": "sft", "rm": "reward_model", "ppo": "ppo", "dpo": "dpo", "kto": "kto"}
 KEYS = {"r": "lora_rank", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "lora_target", "rslora": "use_rslora"}
@@ -31,6 +31,15 @@ MISSED = {
     "pissa_iter": "adapters start at zero",
     "pissa_convert": "adapters start at zero",
     "use_galore": "AdamW learns everything that learns",
+    "galore_layerwise": "AdamW learns everything that learns",
+    "galore_target": "AdamW learns everything that learns",
+    "galore_rank": "AdamW learns everything that learns",
+    "galore_scale": "AdamW learns everything that learns",
+    "use_eaft_loss": "the loss is the plain one",
+    "use_dft_loss": "the loss is the plain one",
+    "pure_bf16": "weights that learn are fp32; the computation is `train.dtype`",
+    "oft_block_size": "LoRA instead of OFT",
+    "oft_target": "LoRA instead of OFT",
     "use_badam": "AdamW learns everything that learns",
     "use_apollo": "AdamW learns everything that learns",
     "use_adam_mini": "AdamW learns everything that learns",
@@ -136,7 +145,7 @@ def _data(sheet: Sheet, method: str) -> None:
     sheet.leave({"cutoff_len": "answers have a limit of their own"})
     if method in ("sft", "dpo", "kto") and sheet.get("template") is not None:
         sheet.differs(
-            f"`template: {sheet.get('template')}` is LLaMA-Factory's own spelling of a chat template. Here the model's own is used; compare once "
+            f"`template: {sheet.get('template')}` is LLaMA-Factory's own chat template. Here the model's is used; compare once "
             f"with `luthier show`, because an adapter made there may expect the other."
         )
 
@@ -204,7 +213,7 @@ def _ppo(sheet: Sheet) -> None:
     sheet.put("reward", [{"name": "reward_model", "path": path}], *(["reward_model"] if sheet.get("reward_model") else []))
     sheet.ask(
         "reward_model",
-        "a reward model of another tool has no report that can be trusted: train one here with `luthier train reward_model`, and name its run",
+        "another tool's reward model has no report to trust: train one here with `luthier train reward_model`, and name its run",
     )
     sheet.carry(
         {
@@ -222,7 +231,7 @@ def _adapter(sheet: Sheet) -> None:
     kind = str(sheet.get("finetuning_type", "lora"))
     name = kind if kind in ("lora", "full", "freeze") else "lora"
     if sheet.get("finetuning_type") is not None:
-        sheet.put("adapter.name", name, "finetuning_type", same=name == kind)
+        sheet.put("adapter.name", name, "finetuning_type", same=name == kind, text="" if name == kind else f"no {kind} here")
     if name == "lora":
         trainer.lora(sheet, KEYS, 8, None, 0.0)
         if sheet.get("adapter_name_or_path") is not None:

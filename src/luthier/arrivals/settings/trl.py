@@ -183,8 +183,15 @@ def data(sheet: Sheet, method: str) -> None:
     elif name is not None:
         fetched(sheet, "data.train", name, str(sheet.get(name)))
     elif mixer := [key for key in sheet.document.flat if key.startswith("dataset_mixer.")]:
-        sheet.put("data.train", [_source({"path": key.partition(".")[2], "weight": sheet.get(key)}) for key in mixer], *mixer, text="ids: fetch them")
-        sheet.ask("dataset_mixer", "nothing is downloaded by itself: `hf download ID --repo-type dataset --local-dir FOLDER`, then name the files")
+        sheet.put(
+            "data.train",
+            [_source({"path": key.partition(".")[2], "weight": sheet.get(key)}) for key in mixer],
+            *mixer,
+            text="ids: fetch them",
+        )
+        sheet.ask(
+            "dataset_mixer", "nothing is downloaded by itself: `hf download ID --repo-type dataset --local-dir FOLDER`, then name the files"
+        )
     split = sheet.get("dataset_train_split")
     if split not in (None, "train"):
         sheet.ask("dataset_train_split", f"name the file that holds the split `{split}`, or set `data.train[0].split`")
@@ -204,7 +211,7 @@ def data(sheet: Sheet, method: str) -> None:
         "longer rows are left out, as there" if cut == "drop" else "longer rows are cut at their end, as there",
     )
     sheet.differs(
-        "Rows longer than the limit are cut there without a word, answers with them. The same is done here, and counted; a preflight stops above 5 %."
+        "Rows longer than the limit are cut there without a word, answers with them. The same is done here, counted; a preflight stops above 5 %."
     )
 
 
@@ -250,8 +257,8 @@ def supervised(sheet: Sheet) -> None:
         return
     if only is None and assistant is not True:
         sheet.differs(
-            "TRL learns every token of a conversation, the user's too, unless `assistant_only_loss` is set; of prompts with completions the "
-            "completion alone. Here answers alone are learned. `method.prompt_weight: 1` learns all."
+            "TRL learns every token of a conversation, the user's too, unless `assistant_only_loss` is set; of prompts with completions "
+            "the completion alone. Here answers alone are learned. `method.prompt_weight: 1` learns all."
         )
     loss = sheet.get("loss_type")
     if loss not in (None, "nll"):
@@ -286,8 +293,8 @@ def preferences(sheet: Sheet, method: str) -> None:
 
 def rewards(sheet: Sheet) -> None:
     """Groups, drawing, clipping."""
-    sheet.carry({"num_generations": "method.group", "max_completion_length": "method.rollout.max_new_tokens", "temperature": "method.rollout.temperature",
-                 "num_iterations": "method.rollout.passes", "epsilon": "method.clip", "epsilon_high": "method.clip_high",
+    sheet.carry({"num_generations": "method.group", "max_completion_length": "method.rollout.max_new_tokens", 
+                 "temperature": "method.rollout.temperature", "num_iterations": "method.rollout.passes", "epsilon": "method.clip", "epsilon_high": "method.clip_high",
                  "beta": "method.kl", "num_generations_eval": "method.validation_answers"})  # fmt: skip
     sheet.default("num_generations", "method.group", 8)
     sheet.default("max_completion_length", "method.rollout.max_new_tokens", 512)

@@ -62,6 +62,8 @@ AUTOMATIC = {
     "training.save_steps": "saved ten times a run",
     "training.eval_steps": "measured ten times a run",
     "training.max_steps": "no limit",
+    "training.num_epochs": "steps decide",
+    "lora.target_modules": "every linear layer",
     "logging.enable_wandb": "metrics lie in the run's folder",
     "logging.wandb_project": "nothing is sent",
     "logging.enable_tensorboard": "metrics lie in the run's folder",
@@ -133,10 +135,7 @@ def _length(sheet: Sheet) -> None:
         sheet.put("train.epochs", sheet.get("training.num_epochs"), "training.num_epochs", same=True)
     else:
         sheet.default("num_epochs", "train.epochs", 3)
-    sheet.default("lr_scheduler_type", "optimizer.schedule", "linear")
-    sheet.default(
-        "the rate at the end", "optimizer.final_share", 0.0, "Unsloth lets the rate fall to 0; here the default is a tenth of the peak"
-    )
+    trainer.of_schedule(sheet, "training.lr_scheduler_type", "linear")
     sources = ["training.warmup_steps"] if sheet.get("training.warmup_steps") is not None else []
     if steps:
         sheet.put("optimizer.warmup_share", round(min(0.99, warmup / steps), 4), *sources, text=f"{warmup} of {steps} steps")
@@ -166,7 +165,7 @@ def _learned(sheet: Sheet) -> None:
     sources = ["training.train_on_completions"] if sheet.get("training.train_on_completions") is not None else []
     sheet.put("method.prompt_weight", 1.0, *sources, text="prompts are learned, too, as there; 0 learns answers alone")
     sheet.differs(
-        "Unsloth's command learns every token, the user's too, unless `train_on_completions` is set: `method.prompt_weight: 1` keeps that. Most want 0."
+        "Unsloth's command learns every token, the user's too, unless `train_on_completions` is set. `method.prompt_weight: 1` does that; most want 0."
     )
 
 

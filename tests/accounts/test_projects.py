@@ -26,6 +26,8 @@ def test_settings_are_changed_one_by_one_and_taken_away(accounts: Accounts):
     accounts.projects.create("team-a", {"max_open_jobs": 2})
     assert accounts.projects.change("team-a", {"tokens_per_minute": 9}).settings == ProjectSettings(max_open_jobs=2, tokens_per_minute=9)
     assert accounts.projects.change("team-a", {"max_open_jobs": None}).settings == ProjectSettings(tokens_per_minute=9)
+    assert accounts.projects.change("team-a", {"log_days": 5, "redact": ["x+"]}).settings.redact == ("x+",)
+    assert accounts.projects.change("team-a", {"log_days": None, "redact": None}).settings == ProjectSettings(tokens_per_minute=9)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../a", "a/b", "-a", "a" * 65, "proj_a", "a\n", "größe"])
@@ -47,6 +49,7 @@ def test_names_are_taken_once(accounts: Accounts):
         ({"max_jobs": 3}, "no setting `max_jobs`. Did you mean `max_open_jobs`?"),
         ({"max_open_jobs": -1}, "`max_open_jobs` is -1, but it should be greater than or equal to 0."),
         ({"requests_per_minute": "many"}, "`requests_per_minute` is 'many', but it should be a valid integer"),
+        ({"redact": ["("]}, "`redact.0` is '(': is no regular expression: missing ), unterminated subpattern"),
         ({"requests_per_minute": 1.5}, "`requests_per_minute` is 1.5, but it should be a valid integer"),
     ],
 )

@@ -53,6 +53,8 @@ def test_a_project_is_made_shown_and_given_limits(luthier):
     luthier("keys", "create", "--project", "team-a", "--role", "member")
     code, out, _ = luthier("projects", "set", "team-a", "requests_per_minute=1_000", "trained_tokens_per_month=2M", "max_files_bytes=none")
     assert code == 0 and re.search(r"requests_per_minute +1,000", out) and re.search(r"trained_tokens_per_month +0 +2,000,000", out)
+    code, out, _ = luthier("projects", "set", "team-a", "log_requests=true", 'redact=["[a-z]+"]')
+    assert code == 0 and re.search(r"log_requests +true", out) and '["[a-z]+"]' in out
     shown = json.loads(luthier("projects", "show", "team-a", "--json")[1])
     assert shown["settings"]["requests_per_minute"] == 1000 and shown["settings"]["max_files_bytes"] is None
     assert shown["usage"] == {"open_jobs": 0, "files_bytes": 0, "trained_tokens": 0}
@@ -71,6 +73,8 @@ def test_a_project_is_made_shown_and_given_limits(luthier):
         (["projects", "set", "default", "max_open_job=5"], "Did you mean `max_open_jobs`?"),
         (["projects", "set", "default", "max_open_jobs=five"], "`max_open_jobs` is 'five', but it should be a valid integer"),
         (["projects", "set", "default", "max_open_jobs"], "should be key=value"),
+        (["projects", "set", "default", "redact=[x]"], "is no JSON"),
+        (["projects", "set", "default", 'redact=["("]'], "is no regular expression"),
         (["projects", "create", "my project"], "cannot be a project's name"),
     ],
 )

@@ -62,7 +62,7 @@ class Moderation(Spec):
 
 
 class ProjectSettings(Spec):
-    """What a project may use. Nothing said: no limit."""
+    """What a project may use, no limit where nothing is said; and what is looked for and kept of what its models are asked."""
 
     max_open_jobs: int | None = Field(None, ge=0)
     """Jobs that have not ended: waiting, running or paused. One more is refused when it is asked for."""
@@ -89,7 +89,7 @@ class ProjectSettings(Spec):
     """After so many days what was logged is deleted."""
 
     redact: tuple[Pattern, ...] = EMAIL_AND_NUMBERS
-    """Regular expressions: what they match is replaced in what is logged. By default addresses of e-mail, and numbers of 7 and more digits."""
+    """Regular expressions: what they match is replaced in what is logged. By default addresses of e-mail, and numbers of 7 digits and more."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,10 @@ class Projects:
             return [project_of(row) for row in connection.execute(select(projects).order_by(projects.c.created_at, projects.c.id))]
 
     def change(self, project: str, changes: Mapping[str, Any]) -> Project:
-        """Set some of its settings; None takes one away. Raises as `create` and `get`."""
+        """Set some of its settings; None is as if nothing were said. Raises as `create` and `get`."""
         with self.database.write() as connection:
             found = _there(connection, project, lock=True)
-            kept = _checked({**found.settings.model_dump(), **changes})
+            kept = _checked({**found.settings.model_dump(exclude_defaults=True), **changes})
             connection.execute(update(projects).where(projects.c.id == found.id).values(settings=kept))
             return _there(connection, found.id)
 
@@ -164,9 +164,11 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key in settings:
         if key not in known:
             raise SettingsError(f"A project has no setting `{key}`.{did_you_mean(key, known)} It has: {', '.join(known)}.")
+    said = {key: value for key, value in settings.items() if value is not None}
     try:
-        return ProjectSettings.model_validate(dict(settings)).model_dump(exclude_none=True)
+        return ProjectSettings.model_validate(said).model_dump(mode="json", exclude_defaults=True)
     except ValidationError as error:
         fault = error.errors()[0]
-        said = fault["msg"][0].lower() + fault["msg"][1:]
-        raise SettingsError(f"`{fault['loc'][0]}` is {fault['input']!r}, but {said.replace('input should', 'it should')}.") from error
+        wrong = fault["msg"].removeprefix("Value error, ")
+        wrong = wrong.replace("Input should", ", but it should", 1) if wrong.startswith("Input should") else f": {wrong}"
+        raise SettingsError(f"`{'.'.join(map(str, fault['loc']))}` is {fault['input']!r}{wrong}.") from error

@@ -22,7 +22,7 @@ DatabaseOption = Annotated[str | None, typer.Option(help="The database's URL. De
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")]
 ProjectArgument = Annotated[str, typer.Argument(help="A project's name or id.")]
 SettingsArgument = Annotated[
-    list[str], typer.Argument(help="What it may use, as key=value, such as max_files_bytes=10GB; none: no limit. `show` lists them.")
+    list[str], typer.Argument(help="What it may use, as key=value, such as max_files_bytes=10GB; none: as at first. `show` lists them.")
 ]
 
 
@@ -98,8 +98,17 @@ def _read(settings: list[str]) -> dict[str, Any]:
         key, sign, value = given.partition("=")
         if not key or not sign:
             raise SettingsError(f"`{given}` should be key=value, such as max_open_jobs=5.")
-        found[key] = None if value.lower() in ("none", "null", "") else _number(value)
+        found[key] = None if value.lower() in ("none", "null", "") else _json(value) if value[0] in "[{" else _number(value)
     return found
+
+
+def _json(value: str) -> Any:
+    from luthier.errors import SettingsError
+
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise SettingsError(f"`{value}` is no JSON: {error}. Put it in single quotes, so that the shell leaves its double ones.") from error
 
 
 def _number(value: str) -> Any:
@@ -148,13 +157,25 @@ def _print(accounts: "Accounts", project: "Project", as_json: bool) -> None:
     }
     typer.echo(f"{project.name}  {project.id}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in ("setting", "has", "may have"):
-        table.add_column(column, justify="left" if column == "setting" else "right")
-    for name, limit in project.settings:
-        shown = "[dim]no limit[/dim]" if limit is None else _size(limit) if name == "max_files_bytes" else f"{limit:,}"
-        table.add_row(name, has.get(name, ""), shown)
+    for column in ("setting", "has", "value"):
+        table.add_column(column, overflow="fold", justify="right" if column == "has" else "left")
+    for name, value in project.settings.model_dump(mode="json").items():
+        table.add_row(name, has.get(name, ""), _value(name, value))
     Console(highlight=False).print(table)
     typer.echo(f"\nChange one:  luthier projects set {project.name} max_open_jobs=5")
+
+
+def _value(name: str, value: Any) -> str:
+    """A setting as people write it for `set`."""
+    from rich.markup import escape
+
+    if value is None:
+        return "[dim]no limit[/dim]"
+    if name == "max_files_bytes":
+        return _size(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return escape(json.dumps(value, ensure_ascii=False))
 
 
 def _size(num_bytes: int) -> str:

@@ -9,7 +9,7 @@ PROCESSES ?= 2
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo case-study test test-slow package check format schema docs bench lock clean
+.PHONY: help demo case-study test test-slow package check format schema docs bench bench-serve lock clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
@@ -65,6 +65,9 @@ bench: .venv/.installed  ## measure against the peers, side by side, and draw th
 	$(PY) -m benchmarks.run
 	$(PY) -m benchmarks.inside
 	$(PY) -m benchmarks.plan_error
+
+bench-serve: .venv/.installed  ## the server under load beside transformers' own, over loopback
+	$(PY) -m benchmarks.serving
 
 lock:  ## write requirements.lock from what is installed in .venv
 	@{ echo "# Everything that demo, tests and checks stand on, pinned. Written by \`make lock\` from a tested environment."; \

@@ -1,4 +1,4 @@
-"""Whatever is sent along the interface's own description, or against it: the server never fails at it (no 5xx), and always answers in its shape."""
+"""Whatever is sent along the interface's own description, or against it: no 5xx, and always an answer in its shape."""
 
 from pathlib import Path
 from typing import Any

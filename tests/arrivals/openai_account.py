@@ -16,19 +16,48 @@ Object = dict[str, Any]
 
 
 def file(id: str, filename: str, purpose: str, content: bytes, created_at: int = 1_700_000_000) -> Object:
-    return {"object": "file", "id": id, "purpose": purpose, "filename": filename, "bytes": len(content), "created_at": created_at,
-            "expires_at": None, "status": "processed", "status_details": None}  # fmt: skip
+    return {
+        "object": "file",
+        "id": id,
+        "purpose": purpose,
+        "filename": filename,
+        "bytes": len(content),
+        "created_at": created_at,
+        "expires_at": None,
+        "status": "processed",
+        "status_details": None,
+    }
 
 
 def job(id: str, status: str = "succeeded", **more: Any) -> Object:
     numbers = {"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 1.8}
     tuned = f"ft:gpt-4o-mini-2024-07-18:acme:tickets:{id[-8:]}" if status == "succeeded" else None
-    return {"object": "fine_tuning.job", "id": id, "model": "gpt-4o-mini-2024-07-18", "created_at": 1_700_000_100, "finished_at": 1_700_003_600,
-            "fine_tuned_model": tuned, "organization_id": "org-acme", "result_files": ["file-results"] if tuned else [], "status": status,
-            "validation_file": None, "training_file": "file-train", "hyperparameters": numbers, "trained_tokens": 5070, "error": {},
-            "user_provided_suffix": "tickets", "seed": 42, "estimated_finish": None, "integrations": [], "metadata": {"team": "a"},
-            "usage_metrics": None, "shared_with_openai": False, "eval_id": None,
-            "method": {"type": "supervised", "supervised": {"hyperparameters": numbers}}, **more}  # fmt: skip
+    return {
+        "object": "fine_tuning.job",
+        "id": id,
+        "model": "gpt-4o-mini-2024-07-18",
+        "created_at": 1_700_000_100,
+        "finished_at": 1_700_003_600,
+        "fine_tuned_model": tuned,
+        "organization_id": "org-acme",
+        "result_files": ["file-results"] if tuned else [],
+        "status": status,
+        "validation_file": None,
+        "training_file": "file-train",
+        "hyperparameters": numbers,
+        "trained_tokens": 5070,
+        "error": {},
+        "user_provided_suffix": "tickets",
+        "seed": 42,
+        "estimated_finish": None,
+        "integrations": [],
+        "metadata": {"team": "a"},
+        "usage_metrics": None,
+        "shared_with_openai": False,
+        "eval_id": None,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": numbers}},
+        **more,
+    }
 
 
 @dataclass
@@ -66,7 +95,7 @@ def _handler(account: FakeAccount) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802  (http.server's own name)
+        def do_GET(self) -> None:
             parts = urlsplit(self.path)
             path = unquote(parts.path).removeprefix("/v1")
             query = {key: values[0] for key, values in parse_qs(parts.query).items()}
@@ -123,8 +152,11 @@ def _handler(account: FakeAccount) -> type[BaseHTTPRequestHandler]:
 
 def usual() -> FakeAccount:
     """Four files, three jobs, an eval with a run, and three stored completions."""
-    chats = b"".join(json.dumps({"messages": [{"role": "user", "content": f"Ticket {i}?"}, {"role": "assistant", "content": "billing"}]}).encode() + b"\n"
-                     for i in range(12))  # fmt: skip
+    chats = b"".join(
+        json.dumps({"messages": [{"role": "user", "content": f"Ticket {i}?"}, {"role": "assistant", "content": "billing"}]}).encode()
+        + b"\n"
+        for i in range(12)
+    )
     csv = b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,0.5,0.9,,\n"
     account = FakeAccount()
     account.lists["/files"] = [
@@ -133,25 +165,79 @@ def usual() -> FakeAccount:
         file("file-image", "cat.png", "vision", b"\x89PNG"),
     ]
     account.objects["/files/file-results"] = file("file-results", "step_metrics.csv", "fine-tune-results", csv)
-    account.contents |= {"/files/file-train/content": chats, "/files/file-batch/content": b'{"custom_id": "1"}\n', "/files/file-results/content": csv}
+    account.contents |= {
+        "/files/file-train/content": chats,
+        "/files/file-batch/content": b'{"custom_id": "1"}\n',
+        "/files/file-results/content": csv,
+    }
     account.refused["/files/file-image/content"] = (400, "Not allowed to download files of purpose: vision")
-    account.lists["/fine_tuning/jobs"] = [job("ftjob-cccccccc"), job("ftjob-bbbbbbbb", "failed", error={"code": "x", "message": "7 example(s)"}), job("ftjob-aaaaaaaa")]
+    account.lists["/fine_tuning/jobs"] = [
+        job("ftjob-cccccccc"),
+        job("ftjob-bbbbbbbb", "failed", error={"code": "x", "message": "7 example(s)"}),
+        job("ftjob-aaaaaaaa"),
+    ]
     for one in account.lists["/fine_tuning/jobs"]:
         path = f"/fine_tuning/jobs/{one['id']}"
-        events = [{"object": "fine_tuning.job.event", "id": f"ftevent-{n}", "created_at": n, "level": "info", "message": f"Step {n}/5", "data": None,
-                   "type": "message"} for n in range(5)]  # fmt: skip
+        events = [
+            {
+                "object": "fine_tuning.job.event",
+                "id": f"ftevent-{n}",
+                "created_at": n,
+                "level": "info",
+                "message": f"Step {n}/5",
+                "data": None,
+                "type": "message",
+            }
+            for n in range(5)
+        ]
         account.lists[f"{path}/events"] = events[::-1]
         account.lists[f"{path}/checkpoints"] = [
-            {"object": "fine_tuning.job.checkpoint", "id": f"ftckpt_{n}", "created_at": n, "fine_tuned_model_checkpoint": f"ft:x:acme::{n}:ckpt-step-{n}",
-             "fine_tuning_job_id": one["id"], "metrics": {"step": n}, "step_number": n} for n in (3, 2, 1)]  # fmt: skip
-    account.lists["/evals"] = [{"object": "eval", "id": "eval_1", "name": "tone", "created_at": 1, "testing_criteria": [], "data_source_config": {"type": "custom"}}]
+            {
+                "object": "fine_tuning.job.checkpoint",
+                "id": f"ftckpt_{n}",
+                "created_at": n,
+                "fine_tuned_model_checkpoint": f"ft:x:acme::{n}:ckpt-step-{n}",
+                "fine_tuning_job_id": one["id"],
+                "metrics": {"step": n},
+                "step_number": n,
+            }
+            for n in (3, 2, 1)
+        ]
+    account.lists["/evals"] = [
+        {
+            "object": "eval",
+            "id": "eval_1",
+            "name": "tone",
+            "created_at": 1,
+            "testing_criteria": [],
+            "data_source_config": {"type": "custom"},
+        }
+    ]
     account.lists["/evals/eval_1/runs"] = [{"object": "eval.run", "id": "evalrun_1", "eval_id": "eval_1", "status": "completed"}]
-    account.lists["/evals/eval_1/runs/evalrun_1/output_items"] = [{"object": "eval.run.output_item", "id": f"item_{n}", "status": "pass"} for n in range(3)]
+    account.lists["/evals/eval_1/runs/evalrun_1/output_items"] = [
+        {"object": "eval.run.output_item", "id": f"item_{n}", "status": "pass"} for n in range(3)
+    ]
     account.lists["/chat/completions"] = [
-        {"object": "chat.completion", "id": f"chatcmpl-{n}", "created": 1_700_000_000 + n, "model": "gpt-4o", "request_id": f"req_{n}", "seed": 7,
-         "temperature": 0.2, "top_p": 1.0, "tools": None, "tool_choice": None, "input_user": None, "metadata": {"task": "triage"},
-         "choices": [{"index": 0, "message": {"role": "assistant", "content": "billing"}, "finish_reason": "stop"}], "usage": {"total_tokens": 9}}
-        for n in range(3)]  # fmt: skip
+        {
+            "object": "chat.completion",
+            "id": f"chatcmpl-{n}",
+            "created": 1_700_000_000 + n,
+            "model": "gpt-4o",
+            "request_id": f"req_{n}",
+            "seed": 7,
+            "temperature": 0.2,
+            "top_p": 1.0,
+            "tools": None,
+            "tool_choice": None,
+            "input_user": None,
+            "metadata": {"task": "triage"},
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "billing"}, "finish_reason": "stop"}],
+            "usage": {"total_tokens": 9},
+        }
+        for n in range(3)
+    ]
     for n in range(3):
-        account.lists[f"/chat/completions/chatcmpl-{n}/messages"] = [{"id": f"chatcmpl-{n}-0", "role": "user", "content": f"Ticket {n}?", "name": None}]
+        account.lists[f"/chat/completions/chatcmpl-{n}/messages"] = [
+            {"id": f"chatcmpl-{n}-0", "role": "user", "content": f"Ticket {n}?", "name": None}
+        ]
     return account

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.arrivals.openai_account import KEY, FakeAccount, job, usual
 
 from luthier.arrivals import account as accounts
 from luthier.arrivals.account import Account
@@ -16,7 +17,6 @@ from luthier.store.blobs import blobs_of
 from luthier.store.files import Files
 from luthier.store.home import Home
 from luthier.store.stored import Stored
-from tests.arrivals.openai_account import KEY, FakeAccount, job, usual
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,9 @@ def test_everything_lies_in_the_folder_with_its_hash(luthier, account: FakeAccou
     assert (code, err) == (0, "") and "weights of tuned models: 2 here" in said.lower()
     assert (out / "files/file-train/content.jsonl").read_bytes() == account.contents["/files/file-train/content"]
     assert (out / "files/file-results/content.csv").is_file(), "named by a job, in no list"
-    assert [event["id"] for event in lines(out / "jobs/ftjob-aaaaaaaa/events.jsonl")] == [f"ftevent-{n}" for n in (4, 3, 2, 1, 0)], "3 pages"
+    assert [event["id"] for event in lines(out / "jobs/ftjob-aaaaaaaa/events.jsonl")] == [f"ftevent-{n}" for n in (4, 3, 2, 1, 0)], (
+        "3 pages"
+    )
     names = [one["fine_tuned_model_checkpoint"] for one in json.loads((out / "jobs/ftjob-aaaaaaaa/checkpoints.json").read_text())["data"]]
     assert names == [f"ft:x:acme::{n}:ckpt-step-{n}" for n in (3, 2, 1)]
     assert len(lines(out / "eval-runs/evalrun_1/items.jsonl")) == 3
@@ -155,7 +157,9 @@ def test_the_script_of_next_steps_is_one(luthier, account: FakeAccount, tmp_path
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("luthier", "curl"):
-        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >> "{tmp_path}/ran"\n[ {name} = curl ] && cat >> "{tmp_path}/ran"; true\n')
+        (programs / name).write_text(
+            f'#!/bin/sh\necho "{name} $*" >> "{tmp_path}/ran"\n[ {name} = curl ] && cat >> "{tmp_path}/ran"; true\n'
+        )
         (programs / name).chmod(0o700)
     surroundings = {"PATH": f"{programs}:/usr/bin:/bin", "LUTHIER_KEY": "lt-key"}
     subprocess.run(["sh", str(script)], env=surroundings, cwd=tmp_path, check=True, capture_output=True)

@@ -121,7 +121,10 @@ def test_a_fault_in_a_row_is_told_with_its_number(client: openai.OpenAI, upload:
 def test_a_method_and_a_file_of_another_kind_do_not_go_together(client: openai.OpenAI, upload: Upload):
     asked = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}
     job = ended(client, client.fine_tuning.jobs.create(model="starter", training_file=upload(ROWS), method=asked).id)
-    assert "is in the fine-tune-chat format, but the specified fine-tuning job is not using 'supervised' as the training method" in job.error.message
+    assert (
+        "is in the fine-tune-chat format, but the specified fine-tuning job is not using 'supervised' as the training method"
+        in job.error.message
+    )
     assert "(provided method=dpo)" in job.error.message
 
 
@@ -130,7 +133,10 @@ def test_what_cannot_become_a_job_is_refused_in_openais_words(client: openai.Ope
     with pytest.raises(openai.BadRequestError) as refused:
         client.fine_tuning.jobs.create(model="nope", training_file=file)
     assert refused.value.code == "model_not_available"
-    assert refused.value.message.startswith("Error code: 400") and "Model nope is not available for fine-tuning or does not exist." in refused.value.message
+    assert (
+        refused.value.message.startswith("Error code: 400")
+        and "Model nope is not available for fine-tuning or does not exist." in refused.value.message
+    )
     with pytest.raises(openai.BadRequestError) as refused:
         client.fine_tuning.jobs.create(model="starter", training_file="bad")
     assert refused.value.param == "training_file" and "invalid training_file: bad" in refused.value.message

@@ -1,4 +1,4 @@
-"""Asking models with the unmodified client: whole, streamed, several answers, JSON, tools, stored, embedded; scenario 3, 16, 22 and what goes wrong."""
+"""Asking models with the unmodified client: whole, streamed, several answers, JSON, stored, embedded; scenarios 3, 16, 22."""
 
 import json
 from typing import Any, Literal

@@ -1,5 +1,4 @@
-"""200 jobs, four workers, a gateway: all of them killed with -9 at random, again and again. Each job ends exactly once, and nothing that was
-acknowledged is missing."""
+"""200 jobs, four workers, a gateway, killed with -9 at random again and again: each job ends once, nothing acknowledged is missing."""
 
 import json
 import os
@@ -79,7 +78,9 @@ def test_nothing_is_lost_whoever_is_killed(kind: str, tmp_path: Path, request: p
         from sqlalchemy import create_engine, text
 
         server = request.getfixturevalue("postgres")
-        with create_engine(server.replace("postgresql", "postgresql+psycopg") + "/postgres", isolation_level="AUTOCOMMIT").connect() as connection:
+        with create_engine(
+            server.replace("postgresql", "postgresql+psycopg") + "/postgres", isolation_level="AUTOCOMMIT"
+        ).connect() as connection:
             connection.execute(text("CREATE DATABASE lost"))
         environment["LUTHIER_DATABASE"] = f"{server}/lost"
     folder = tmp_path / "home"

@@ -224,7 +224,7 @@ def test_a_grader_that_fails_is_the_graders_error(make: Any, tmp_path: Path):
     assert work(tmp_path / "job", validate_only=True)["status"] == "valid"
     outcome = work(tmp_path / "job")
     assert outcome["status"] == "failed"
-    assert outcome["error"]["code"] in ("grader_error", "training_error")
+    assert outcome["error"]["code"] == "grader_error"
     assert "missing" in outcome["error"]["message"]
 
 

@@ -89,7 +89,7 @@ class ProjectSettings(Spec):
     """After so many days what was logged is deleted."""
 
     redact: tuple[Pattern, ...] = EMAIL_AND_NUMBERS
-    """Regular expressions: what they match is replaced in what is logged. By default addresses of e-mail, and numbers of 7 digits and more."""
+    """Regular expressions: what they match is replaced in what is logged. By default e-mail addresses, and numbers of 7 digits and more."""
 
 
 @dataclass(frozen=True)

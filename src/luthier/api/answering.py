@@ -48,14 +48,14 @@ async def answers(request: Request, here: Platform, caller: Caller, model: Model
             if piece.index in said.ended and not piece.last:
                 continue
             said.texts[piece.index] += piece.text
-            if moderation is not None and _looked_at(piece):
-                if await refused(moderation, said.texts[piece.index], "output", here, caller):
-                    said.ended.add(piece.index)
-                    said.texts[piece.index] = ""
-                    yield filtered(piece.index)
-                    if piece.usage is None:
-                        continue
-                    piece = Piece(index=piece.index, usage=piece.usage)
+            text = said.texts[piece.index]
+            if moderation is not None and _looked_at(piece) and await refused(moderation, text, "output", here, caller):
+                said.ended.add(piece.index)
+                said.texts[piece.index] = ""
+                yield filtered(piece.index)
+                if piece.usage is None:
+                    continue
+                piece = Piece(index=piece.index, usage=piece.usage)
             usage = piece.usage or usage
             yield piece
     finally:

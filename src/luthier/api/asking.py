@@ -22,9 +22,9 @@ LINEAGE = "x-luthier-model"
 R = TypeVar("R")
 
 
-def model_of(asked: Drawn, request: Request, here: Platform, caller: Caller) -> Model:
+def model_of(asked: str | None, request: Request, here: Platform, caller: Caller) -> Model:
     """The model that a request names, in its body or, as Azure's clients do, in its path."""
-    name = asked.model or getattr(request.state, "deployment", None)
+    name = asked or getattr(request.state, "deployment", None)
     if not name:
         raise ApiError(400, "you must provide a model parameter")
     return found(here, name, caller)
@@ -87,7 +87,7 @@ def error_of(fault: Fault) -> ApiError:
 
 
 async def begun(pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    """The same pieces, once the first one is there. Raises `ApiError` where that is an error: an answer that began cannot take its status back."""
+    """The same pieces, once the first one is there. Raises `ApiError` where that is an error: a status cannot be taken back."""
     first = await anext(pieces, None)
     if first is None:
         raise ApiError(500, "The model gave no answer.", type="server_error")

@@ -1,4 +1,4 @@
-"""Bodies are bounded, and JSON is JSON: before a route sees one, it is whole, parsed once, and free of what no database or client can hold."""
+"""Bodies are bounded, and JSON is JSON: before a route sees one, it is whole, and has been parsed once."""
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

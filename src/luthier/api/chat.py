@@ -31,7 +31,7 @@ STREAM = "text/event-stream; charset=utf-8"
 @router.post("")
 async def create(asked: ChatRequest, caller: Uses, here: Here, request: Request) -> Response:
     """Go on with a conversation."""
-    model = await anyio.to_thread.run_sync(model_of, asked, request, here, caller)
+    model = await anyio.to_thread.run_sync(model_of, asked.model, request, here, caller)
     wanted = await anyio.to_thread.run_sync(ask_of, asked, model, here, caller)
     head = Head(new("chatcmpl-", 29), asked.model or model.name, int(time.time()), fingerprint(model))
     logprobs = bool(asked.logprobs)

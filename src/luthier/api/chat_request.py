@@ -1,4 +1,4 @@
-"""What can be asked of a chat model, as OpenAI's clients ask it: the fields, their ranges, and those that are taken and have no effect here."""
+"""What can be asked of a chat model, as OpenAI's clients ask it: the fields, their ranges, and those without effect here."""
 
 from typing import Annotated, Any, Literal
 

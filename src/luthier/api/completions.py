@@ -61,13 +61,13 @@ class CompletionRequest(Drawn):
         given = self.prompt
         if isinstance(given, str):
             return [given]
-        return [given] if isinstance(given[0], int) else list(given)  # type: ignore[list-item]  # one list of ids is one prompt
+        return [given] if isinstance(given[0], int) else list(given)
 
 
 @router.post("")
 async def create(asked: CompletionRequest, caller: Uses, here: Here, request: Request) -> Response:
     """Go on with each prompt."""
-    model = await anyio.to_thread.run_sync(model_of, asked, request, here, caller)
+    model = await anyio.to_thread.run_sync(model_of, asked.model, request, here, caller)
     common = partial(
         ask,
         here,

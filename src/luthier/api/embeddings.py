@@ -30,7 +30,9 @@ class EmbeddingRequest(Asked):
     """POST /v1/embeddings."""
 
     model: str | None = None
-    input: Annotated[str, Field(min_length=1)] | Annotated[list[str] | list[TokenIds] | TokenIds, Field(min_length=1, max_length=MOST_INPUTS)]
+    input: (
+        Annotated[str, Field(min_length=1)] | Annotated[list[str] | list[TokenIds] | TokenIds, Field(min_length=1, max_length=MOST_INPUTS)]
+    )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int | None, Field(ge=1)] = None
     user: str | None = None
@@ -39,15 +41,13 @@ class EmbeddingRequest(Asked):
 @router.post("")
 async def create(asked: EmbeddingRequest, caller: Uses, here: Here, request: Request) -> Response:
     """A vector of length 1 for each input. `dimensions`: only so many of its numbers, made to length 1 again."""
-    model = await anyio.to_thread.run_sync(model_of, asked, request, here, caller)
+    model = await anyio.to_thread.run_sync(model_of, asked.model, request, here, caller)
     place = await anyio.to_thread.run_sync(placed, model, here)
     wanted = Embed(base=place["base"], inputs=_inputs(asked), key=caller.key)
     told = await unless_gone(request, lambda: metered_embedding(request, here.backend.embed, wanted))
     if told.error is not None:
         raise error_of(told.error)
-    data = [
-        {"object": "embedding", "index": index, "embedding": _wire(vector, asked)} for index, vector in enumerate(told.vectors)
-    ]
+    data = [{"object": "embedding", "index": index, "embedding": _wire(vector, asked)} for index, vector in enumerate(told.vectors)]
     usage = {"prompt_tokens": told.num_tokens, "total_tokens": told.num_tokens}
     return JsonResponse({"object": "list", "data": data, "model": asked.model or model.name, "usage": usage})
 

@@ -39,7 +39,7 @@ class Envelope:
 
         try:
             await self.app(scope, receive, told)
-        except Exception as error:  # noqa: BLE001  (whatever it was, its client is told so, and the log holds it)
+        except Exception as error:
             log.error("%s %s %s", number, scope["method"], scope["path"], exc_info=error)
             if status:  # too late to say so: the answer had begun
                 raise

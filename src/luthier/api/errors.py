@@ -92,4 +92,3 @@ def _database(request: Request, error: Exception) -> Response:
 
 def _user_error(request: Request, error: Exception) -> Response:
     return answer(ApiError(400, str(error)))
-

@@ -98,7 +98,12 @@ def _of_sampler(state: State) -> Iterable[Metric]:
     }
     for name, (help_, value) in gauges.items():
         yield GaugeMetricFamily(name, help_, value=value)
-    for name, value in (("requests", state.requests), ("overloaded", state.overloaded), ("cancelled", state.cancelled), ("failed", state.failed)):
+    for name, value in (
+        ("requests", state.requests),
+        ("overloaded", state.overloaded),
+        ("cancelled", state.cancelled),
+        ("failed", state.failed),
+    ):
         yield CounterMetricFamily(f"luthier_sampler_{name}", f"Since the sampler process began: {name}.", value=value)
     buckets, total = [], 0
     for bound, count in zip((*map(str, state.first_token_bounds), "+Inf"), state.first_token_counts, strict=False):

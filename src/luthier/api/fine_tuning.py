@@ -9,9 +9,9 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from luthier.accounts.audit import note
 from luthier.api.auth import Caller, may
 from luthier.api.errors import ApiError
+from luthier.api.graders import grader_fault
 from luthier.api.pages import After, page
 from luthier.api.platform import Here, Platform
-from luthier.api.graders import grader_fault
 from luthier.api.wire_tuning import checkpoint_wire, event_number, event_wire, job_wire
 from luthier.jobs.records import JobError
 from luthier.jobs.transitions import ENDED

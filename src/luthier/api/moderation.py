@@ -43,7 +43,7 @@ async def refused(moderation: Moderation, text: str, where: Where, here: Platfor
 
 
 async def _class_of(classifier: str, text: str, here: Platform, caller: Caller) -> str:
-    """What the classifier says of a text, without blanks at its ends. Where it cannot be asked, the request fails: nothing passes unseen."""
+    """What the classifier says of a text, without blanks at its ends. Where it cannot be asked, the request fails."""
     model = await anyio.to_thread.run_sync(found, here, classifier, caller)
     place = await anyio.to_thread.run_sync(placed, model, here)
     wanted = Ask(**place, messages=[{"role": "user", "content": text}], temperature=0.0, max_tokens=LONGEST_CLASS, key=caller.key)

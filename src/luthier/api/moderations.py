@@ -43,5 +43,7 @@ async def create(asked: ModerationRequest, caller: Uses, here: Here, request: Re
     for text in inputs:
         found = await refused(moderation, text, "input", here, caller) if moderation is not None else []
         flags = {category: category in found for category in categories}
-        results.append({"flagged": bool(found), "categories": flags, "category_scores": {name: float(flag) for name, flag in flags.items()}})
+        results.append(
+            {"flagged": bool(found), "categories": flags, "category_scores": {name: float(flag) for name, flag in flags.items()}}
+        )
     return {"id": new("modr-", 24), "model": model if model != EVERY else "rules", "results": results}

@@ -43,7 +43,7 @@ async def create(asked: ResponseRequest, caller: Uses, here: Here, request: Requ
         chat = as_chat(asked, [*before, *turns])
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
-    model = await anyio.to_thread.run_sync(model_of, chat, request, here, caller)
+    model = await anyio.to_thread.run_sync(model_of, chat.model, request, here, caller)
     wanted = await anyio.to_thread.run_sync(ask_of, chat, model, here, caller)
     answered = Answered(asked, asked.model or model.name, int(time.time()))
     pieces = answers(request, here, caller, model, wanted)
@@ -153,7 +153,13 @@ def _found(here: Platform, response: str, caller: Caller) -> Kept:
 def _item(response: str, number: int, turn: Turn) -> dict[str, Any]:
     identifier = f"msg_{response.removeprefix('resp_')}{number}"
     if turn["role"] == "tool":
-        return {"id": identifier, "type": "function_call_output", "call_id": turn["tool_call_id"], "output": turn["content"], "status": "completed"}
+        return {
+            "id": identifier,
+            "type": "function_call_output",
+            "call_id": turn["tool_call_id"],
+            "output": turn["content"],
+            "status": "completed",
+        }
     kind = "output_text" if turn["role"] == "assistant" else "input_text"
     content = [{"type": kind, "text": turn.get("content") or ""}]
     return {"id": identifier, "type": "message", "role": turn["role"], "content": content, "status": "completed"}

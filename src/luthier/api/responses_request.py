@@ -139,7 +139,10 @@ def _text(content: Any, where: str) -> str:
 def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
     if tool.get("type") != "function":
         raise ApiError(400, f"'{tool.get('type')}' is not one of ['function'] - '{where}.type'", f"{where}.type")
-    return {"type": "function", "function": {key: value for key, value in tool.items() if key in ("name", "description", "parameters", "strict")}}
+    return {
+        "type": "function",
+        "function": {key: value for key, value in tool.items() if key in ("name", "description", "parameters", "strict")},
+    }
 
 
 def _format(asked: ResponseRequest) -> dict[str, Any] | None:
@@ -151,5 +154,3 @@ def _format(asked: ResponseRequest) -> dict[str, Any] | None:
         raise ApiError(400, f"'{kind}' is not one of {list(FORMATS)} - 'text.format.type'", "text.format.type")
     inner = {key: form.get(key) for key in ("name", "description", "schema", "strict") if form.get(key) is not None}
     return {"type": kind, "json_schema": inner} if kind == "json_schema" else {"type": kind}
-
-

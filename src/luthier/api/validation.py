@@ -34,8 +34,8 @@ SENTENCES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "enum": lambda given, limits: f"{given} is not one of {_choices(limits['expected'])}",
     "string_too_long": lambda given, limits: f"{given} is too long, at most {limits['max_length']} characters",
     "string_too_short": lambda given, limits: f"{given} is too short, at least {limits['min_length']} characters",
-    "too_long": lambda given, limits: f"{limits['actual_length']} is more than the maximum of {limits['max_length']} items",
-    "too_short": lambda given, limits: f"{limits['actual_length']} is less than the minimum of {limits['min_length']} items",
+    "too_long": lambda _, limits: f"{limits['actual_length']} is more than the maximum of {limits['max_length']} items",
+    "too_short": lambda _, limits: f"{limits['actual_length']} is less than the minimum of {limits['min_length']} items",
 }
 
 
@@ -79,7 +79,7 @@ def _path(error: Mapping[str, Any]) -> list[str]:
     where = list(error["loc"])
     if where and where[0] in ("body", "query", "path", "header", "cookie"):
         where = where[1:]
-    return [str(part) for part in where if not isinstance(part, str) or part.isidentifier() and not part[:1].isupper()]
+    return [str(part) for part in where if not isinstance(part, str) or (part.isidentifier() and not part[:1].isupper())]
 
 
 def _of_one_union(errors: Sequence[Mapping[str, Any]]) -> bool:

@@ -35,7 +35,9 @@ def _logprobs(written: Written) -> dict[str, Any]:
     return {
         "tokens": [token_text(token) for token in written.tokens],
         "token_logprobs": [token.logprob for token in written.tokens],
-        "top_logprobs": [{token_text(other): other.logprob for other in token.top} if token.logprob is not None else None for token in written.tokens],
+        "top_logprobs": [
+            {token_text(other): other.logprob for other in token.top} if token.logprob is not None else None for token in written.tokens
+        ],
         "text_offset": offsets,
     }
 

@@ -133,8 +133,8 @@ class Account:
                     self.say(f"{why}. Waiting {seconds:.0f} s.")
                 self._sleep(seconds)
         raise AccountError(
-            f"{self._client.base_url.host} was asked {ATTEMPTS} times and could not answer ({why}). What was taken is kept: start the command "
-            f"again later, and it goes on."
+            f"{self._client.base_url.host} was asked {ATTEMPTS} times and could not answer ({why}). "
+            f"What was taken is kept: start the same command again later, and it goes on."
         )
 
     def _check(self, response: httpx.Response) -> None:

@@ -165,7 +165,8 @@ def _of_script(text: str, path: str) -> Document:
                 values[setting] = _literal(node, known)
             except ValueError:
                 unread[setting] = ast.unparse(node)
-    values["use_peft"] = any(CALLS.get(call) == "lora" or CALLS.get(call.rpartition(".")[2]) == "lora" for call in calls)
+    if calls:
+        values["use_peft"] = any("lora" in (CALLS.get(call), CALLS.get(call.rpartition(".")[2])) for call in calls)
     unread = {key: text for key, text in unread.items() if key not in values}
     return Document(path, values, dict(flattened(values)), lines if path.endswith(".py") else {}, tuple(calls), unread)
 

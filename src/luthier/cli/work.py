@@ -97,7 +97,7 @@ def _tune(folder: Path, request: "Request") -> "Outcome":
     try:
         return _train(folder, request)
     except (UserError, MemoryError) as error:
-        failure = error_of(error)
+        failure = error_of(error, grades=request.tuning is not None and request.tuning.grader is not None)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

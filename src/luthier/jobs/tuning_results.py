@@ -35,7 +35,7 @@ def snapshots(run: Path) -> list[Snapshot]:
     Of a job that draws answers they are known when it has succeeded; of any other, each is there for good as soon as it is told.
     """
     plan, record = plan_of(run), record_of(run)
-    if plan is None:
+    if plan is None or (record is None and not any(_files(_checkpoint(run, step)) for step in plan.epochs_kept)):
         return []
     steps = {step.step: step for step in steps_after(run, ended=True)[0]}
     wanted = [step for step in plan.epochs_kept if step in steps]

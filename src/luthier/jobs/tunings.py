@@ -22,8 +22,11 @@ KIND = "tune"
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was asked of a fine-tuning job, and what came of it. `method`: `{"type": …, TYPE: {"hyperparameters": {…}, …}}`; "auto" is replaced
-    once it is validated. `base`: the name that its model's name begins with. `luthier`: what it asks for beyond OpenAI's settings."""
+    """What was asked of a fine-tuning job, and what came of it.
+
+    `method`: `{"type": …, TYPE: {"hyperparameters": {…}, …}}`; "auto" is replaced once it is validated. `base`: the name that its model's
+    name begins with. `luthier`: what it asks for beyond OpenAI's settings.
+    """
 
     job: str
     model: str
@@ -115,15 +118,17 @@ class Tunings:
             told = _told(row) if row is not None else None
             return told if told is not None and project in (None, told[0].project) else None
 
-    def newest(self, project: str, limit: int, after: str | None = None, metadata: Mapping[str, str] | None = None, bare: bool = False) -> list[Told]:
-        """Jobs of a project, the newest first. `after`: those made before this one. `metadata`: those that have it; `bare`: those without any."""
+    def newest(
+        self, project: str, limit: int, after: str | None = None, metadata: Mapping[str, str] | None = None, bare: bool = False
+    ) -> list[Told]:
+        """Jobs of a project, the newest first, made before `after`. `metadata`: those that have it; `bare`: those without any."""
         query = _both().where(jobs.c.project == project).order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
         with self.database.read() as connection:
             if after is not None:
                 query = query.where(_before(connection, jobs, after, jobs.c.project == project))
             if not metadata and not bare:
                 return [_told(row) for row in connection.execute(query.limit(limit))]
-            found = []
+            found: list[Told] = []
             for row in connection.execute(query):
                 told = _told(row)
                 has = told[1].metadata or {}
@@ -170,7 +175,14 @@ class Tunings:
                 at = connection.execute(select(now())).scalar_one()
                 made = Model(name, model.base, at, job.project, job.id, model.kind, weights, model.lineage)
                 connection.execute(insert(models).values(tuned_row(made)))
-                kept = {"id": checkpoint_id(job.id, step), "job": job.id, "step": step, "model": name, "metrics": dict(metrics), "created_at": at}
+                kept = {
+                    "id": checkpoint_id(job.id, step),
+                    "job": job.id,
+                    "step": step,
+                    "model": name,
+                    "metrics": dict(metrics),
+                    "created_at": at,
+                }
                 connection.execute(insert(checkpoints).values(kept))
             return name
 

@@ -33,8 +33,10 @@ class Running:
 
 
 class Worker:
-    """One worker. `offers`: what it has, as `needs` of jobs name it. `slots`: jobs at a time. `say`: told what happens. `followers`: by kind
-    of job, who tells what happens in one."""
+    """One worker. `offers`: what it has, as `needs` of jobs name it. `slots`: jobs at a time. `say`: told what happens.
+
+    `followers`: by kind of job, who tells what happens in one.
+    """
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import GradingError, OutOfMemory, UserError
+from luthier.errors import GradingError, OutOfMemory, SettingsError, UserError
 from luthier.recipes.preflight import preflight
 from luthier.recipes.tuning_files import MOST_TOLD, look
 from luthier.recipes.tuning_settings import resolved, run_of
@@ -59,11 +59,16 @@ def validate(tuning: Tuning, folder: Path) -> Validated:
     return Validated(None, notes, resolved(tuning, spec), spec)
 
 
-def error_of(error: Exception) -> dict[str, Any]:
-    """What a job fails with that ran: `code`, `message`, `param`."""
+def error_of(error: Exception, grades: bool = False) -> dict[str, Any]:
+    """What a job fails with that ran: `code`, `message`, `param`.
+
+    Args:
+        grades: whether answers are graded; then what is said of settings only now is said of the grader's, which meets the rows only now.
+    """
     if isinstance(error, OutOfMemory | MemoryError):
         return {"code": "out_of_memory", "message": str(error) or "The job needs more memory than the machine has.", "param": None}
-    code = "grader_error" if isinstance(error, GradingError) else "training_error"
+    of_grader = isinstance(error, GradingError) or (grades and isinstance(error, SettingsError))
+    code = "grader_error" if of_grader else "training_error"
     return {"code": code, "message": str(error), "param": None}
 
 

@@ -33,7 +33,7 @@ class Home:
 
     @property
     def secret(self) -> bytes:
-        """What keys are hashed with: that of the variable LUTHIER_SECRET, for several machines; or a file here, made when it is first asked for."""
+        """What keys are hashed with: LUTHIER_SECRET, for several machines; or a file here, made when it is first asked for."""
         if told := os.environ.get(SECRET_VARIABLE):
             return told.encode()
         file = self.folder / "secret"

@@ -132,7 +132,7 @@ class Models:
                 raise ModelNotFound(f"The alias '{name}' does not exist")
 
     def remove(self, name: str, project: str) -> None:
-        """Delete a tuned model, and its weights where no other model has the same. Raises `ModelNotFound` where the project has none such."""
+        """Delete a tuned model, and its weights where no other has the same. Raises `ModelNotFound` where the project has none such."""
         with self.database.write() as connection:
             row = connection.execute(select(models).where(models.c.name == name, models.c.project == project)).first()
             if row is None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from luthier.arrivals import trainer, trainer_keys
+from luthier.arrivals.axolotl_keys import AUTOMATIC, MISSED, SERVICES
 from luthier.arrivals.documents import Document
 from luthier.arrivals.sheet import Sheet
 
@@ -15,130 +16,6 @@ MARKS = ("base_model", "sequence_len", "micro_batch_size", "num_epochs", "sample
 KEYS = {"r": "lora_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "lora_target_modules", "rslora": "peft_use_rslora"}
 METHODS = {"dpo": "dpo", "ipo": "dpo", "orpo": "orpo", "kto": "kto", "grpo": "grpo"}
 OLDER = {"flash_attention", "xformers_attention", "sdp_attention", "flex_attention", "eager_attention", "s2_attention", "sageattention"}
-
-MISSED = {
-    "special_tokens": "the vocabulary stays as it is; see what ends a turn with `luthier show`",
-    "tokens": "the vocabulary stays as it is",
-    "added_tokens_overrides": "the vocabulary stays as it is",
-    "resize_token_embeddings_to_32x": "the vocabulary stays as it is",
-    "chat_template_jinja": "put the template into a file and name it as `model.chat_template`",
-    "plugins": "plugins have no place here; look at each by itself",
-    "unfrozen_parameters": "`adapter: freeze` with `adapter.patterns` trains weights by their names",
-    "relora": "adapters are not merged while they learn",
-    "relora_steps": "adapters are not merged while they learn",
-    "lisa_n_layers": "the same weights learn throughout",
-    "peft": "look at each by itself",
-    "peft_use_dora": "LoRA without DoRA's magnitudes",
-    "peft_layers_to_transform": "name the layers by a regular expression in `adapter.targets`",
-    "loraplus_lr_embedding": "A and B learn at one rate",
-    "loss_watchdog_threshold": "NaN, and weights that do not move, stop a run; `evaluation.patience` stops one that gets worse",
-    "loss_watchdog_patience": "NaN, and weights that do not move, stop a run",
-    "quantize_moe_experts": "bases are not quantized here",
-    "qat": "models are not quantized while they learn",
-    "gptq": "bases are not quantized here",
-    "model_quantization_config": "bases are not quantized here",
-    "model_quantization_config_kwargs": "bases are not quantized here",
-    "bnb_config_kwargs": "bases are not quantized here",
-    "cosine_constant_lr_ratio": "the rate falls along a cosine to its end",
-    "overrides_of_model_config": "change the model's config.json",
-    "overrides_of_model_kwargs": "change the model's config.json",
-    "model_config": "change the model's config.json",
-    "rope_scaling": "change the model's config.json",
-    "curriculum_sampling": "each epoch has an order of its own, by seed",
-    "trl": "settings for GRPO: write `method` by docs/how-to/reinforcement.md",
-    "vllm": "answers are drawn by the model that learns",
-    "rl_adopt": "a loss that is not here",
-    "simpo_gamma": "no SimPO; `orpo` needs no reference, either",
-    "cpo_alpha": "no CPO; `orpo` needs no reference, either",
-    "rpo_alpha": "pairs are not imitated besides; train with `sft` first",
-    "dpo_norm_loss": "answers are summed over their tokens",
-    "dpo_use_weighting": "every pair counts alike",
-    "noisy_embedding_alpha": "no noise is added to embeddings",
-    "process_reward_model": "rewards are of whole answers",
-    "ebft": "a method that is not here",
-    "image_size": "text alone is learned",
-    "tensor_parallel_size": "use `torchrun`, which shards by itself",
-    "context_parallel_size": "use `torchrun`, which shards by itself",
-    "expert_parallel_size": "use `torchrun`, which shards by itself",
-    "dp_shard_size": "use `torchrun`, which shards by itself",
-    "dp_replicate_size": "use `torchrun`, which shards by itself",
-    "fsdp_version": "use `torchrun`, which shards by itself",
-    "fsdp_final_state_dict_type": "use `torchrun`, which shards by itself",
-    "sequence_parallel_degree": "use `torchrun`, which shards by itself",
-    "reinit_weights": "weights start as they were saved",
-    "model_type": "follows from the model's config.json",
-    "skip_prepare_dataset": "text alone is learned",
-    "diffusion": "a method that is not here",
-    "num_labels": "texts with a label train with `sft`: docs/how-to/classify.md",
-}
-AUTOMATIC = {
-    "tokenizer_type": "follows from the model's files",
-    "tokenizer_use_mistral_common": "follows from the model's files",
-    "tokenizer_use_fast": "always",
-    "processor_type": "follows from the model's files",
-    "is_llama_derived_model": "follows from the model's files",
-    "is_mistral_derived_model": "follows from the model's files",
-    "is_falcon_derived_model": "follows from the model's files",
-    "is_qwen_derived_model": "follows from the model's files",
-    "strict": "unknown settings are always refused",
-    "debug": "`--debug` shows tracebacks",
-    "sample_packing": "rows are always laid end to end, and never see each other",
-    "eval_sample_packing": "rows are always laid end to end, and never see each other",
-    "sample_packing_sequentially": "each epoch has an order of its own, by seed",
-    "multipack_real_batches": "rows are always laid end to end",
-    "pretrain_multipack_attn": "rows never see each other",
-    "pad_to_sequence_len": "no padding token is ever computed",
-    "dataset_prepared_path": "token ids are kept by content",
-    "dataset_processes": "several processes encode where it pays",
-    "shuffle_merged_datasets": "each epoch has an order of its own, by seed",
-    "dataset_exact_deduplication": "repeated rows are named by `luthier check --fix`",
-    "min_sample_len": "`luthier check` shows lengths",
-    "type_of_model": "follows from the model's files",
-    "liger": "logits exist only where a loss reads them",
-    "liger_rope": "not used",
-    "liger_rms_norm": "not used",
-    "liger_rms_norm_gated": "not used",
-    "liger_glu_activation": "not used",
-    "liger_swiglu": "not used",
-    "liger_layer_norm": "not used",
-    "liger_cross_entropy": "logits exist only where a loss reads them",
-    "liger_fused_linear_cross_entropy": "logits exist only where a loss reads them",
-    "cut_cross_entropy": "logits exist only where a loss reads them",
-    "chunked_cross_entropy": "logits exist only where a loss reads them",
-    "lora_mlp_kernel": "not used",
-    "lora_qkv_kernel": "not used",
-    "lora_o_kernel": "not used",
-    "lora_fan_in_fan_out": "found by the layer's kind",
-    "use_scattermoe": "not used",
-    "use_sonicmoe": "not used",
-    "use_kernels": "not used",
-    "experts_implementation": "not used",
-    "flash_attn_cross_entropy": "not used",
-    "flash_attn_rms_norm": "not used",
-    "flash_attn_fuse_qkv": "not used",
-    "flash_attn_fuse_mlp": "not used",
-    "sample_packing_bin_size": "rows are always laid end to end",
-    "sample_packing_group_size": "rows are always laid end to end",
-    "tiled_mlp": "use `train.token_budget` for less memory",
-    "low_cpu_mem_usage": "weights are mapped",
-    "eot_tokens": "the template's own end of turn is learned; see it with `luthier show`",
-    "chat_template": "the model's own is used unless `model.chat_template` names a file",
-    "default_system_message": "put the system message into the rows",
-    "save_first_step": "states are saved as they come",
-    "save_safetensors": "always",
-    "train_on_inputs": "answers alone are learned",
-    "experimental_skip_move_to_device": "not needed",
-    "logging_steps": "every step is a line of metrics.jsonl",
-    "eval_table_size": "prompts of `evaluation.prompts` are answered at each validation",
-    "eval_max_new_tokens": "see `evaluation.max_new_tokens`",
-    "dataset_keep_in_memory": "rows are mapped from disk",
-    "unsloth_cross_entropy_loss": "not used",
-    "torch_compile_mode": "not used",
-    "streaming": "rows are mapped from disk",
-    "streaming_multipack_buffer_size": "rows are mapped from disk",
-}
-SERVICES = ("wandb_", "mlflow_", "comet_", "swanlab_", "trackio_", "use_swanlab", "use_trackio", "use_comet", "hub_", "use_wandb")
-"""Beginnings of keys of places that metrics or weights are sent to."""
 
 
 def recognizes(document: Document) -> int:
@@ -263,7 +140,7 @@ def _of_method(sheet: Sheet, method: str) -> None:
     elif method == "orpo" and beta:
         sheet.put("method.odds_weight", sheet.get(beta), beta, same=True)
     elif method == "grpo":
-        sheet.carry({"trl.num_generations": "method.group", "trl.max_completion_length": "method.rollout.max_new_tokens", 
+        sheet.carry({"trl.num_generations": "method.group", "trl.max_completion_length": "method.rollout.max_new_tokens",
                      "trl.beta": "method.kl", "trl.temperature": "method.rollout.temperature"})  # fmt: skip
         sheet.put("reward", [{"name": "./rewards.py:score"}], *(["trl.reward_funcs"] if sheet.get("trl.reward_funcs") else []))
         sheet.ask(

@@ -74,8 +74,14 @@ def translate(sheet: Sheet) -> None:
         _grader(sheet)
     sheet.values.setdefault("adapter.name", "lora")
     sheet.notes.setdefault("adapter.name", "what OpenAI tunes is not known; LoRA on every linear layer behaves much like it")
-    sheet.leave(OF_THE_JOB)
     sheet.miss(MISSED)
+    sheet.leave(
+        {
+            **OF_THE_JOB,
+            "hyperparameters": "the same as under `method`",
+            "method": "chosen there by itself, or without meaning for this method",
+        }
+    )
 
 
 def _files(sheet: Sheet) -> None:
@@ -95,7 +101,6 @@ def _files(sheet: Sheet) -> None:
 def _numbers(sheet: Sheet, kind: str, method: str) -> None:
     def asked(name: str) -> tuple[Any, list[str]]:
         keys = [key for key in (f"method.{kind}.hyperparameters.{name}", f"hyperparameters.{name}") if sheet.get(key) is not None]
-        sheet.taken |= set(keys)
         values = [sheet.get(key) for key in keys if sheet.get(key) != "auto"]
         return (values[0] if values else None), keys[:1]
 

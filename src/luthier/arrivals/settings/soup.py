@@ -213,7 +213,7 @@ def _adapter(sheet: Sheet) -> None:
         sheet.put("adapter.name", "full", "training.lora.r", text="rank 0: every weight learns")
         sheet.leave({"training.lora": "rank 0 has no adapter"})
         return
-    keys = {"r": "training.lora.r", "alpha": "training.lora.alpha", "dropout": "training.lora.dropout", 
+    keys = {"r": "training.lora.r", "alpha": "training.lora.alpha", "dropout": "training.lora.dropout",
             "targets": "training.lora.target_modules", "rslora": "training.lora.use_rslora"}  # fmt: skip
     trainer.lora(sheet, keys, 64, 16, 0.05, "what PEFT's table has for the model, often q_proj and v_proj")
     if sheet.get("training.lora.target_modules") == "auto":

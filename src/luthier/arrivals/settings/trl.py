@@ -9,6 +9,7 @@ from typing import Any
 from luthier.arrivals import trainer, trainer_keys
 from luthier.arrivals.documents import Document
 from luthier.arrivals.sheet import Sheet
+from luthier.arrivals.trl_keys import AUTOMATIC, MISSED
 
 NAME = "TRL"
 
@@ -36,62 +37,17 @@ NOT_ITS = ("stage", "finetuning_type", "base_model", "cutoff_len", "base", "task
 RATES = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6, "orpo": 1e-6, "grpo": 1e-6, "reward_model": 1e-4, "pretrain": 2e-5, "ppo": 3e-6}
 """Peak rates where none is said."""
 TRAINERS = {"SFT": "sft", "DPO": "dpo", "KTO": "kto", "ORPO": "orpo", "GRPO": "grpo", "Reward": "reward_model"}
+ROLLOUTS = {
+    "num_generations": "method.group",
+    "max_completion_length": "method.rollout.max_new_tokens",
+    "temperature": "method.rollout.temperature",
+    "num_iterations": "method.rollout.passes",
+    "epsilon": "method.clip",
+    "epsilon_high": "method.clip_high",
+    "beta": "method.kl",
+    "num_generations_eval": "method.validation_answers",
+}
 LOSSES = {"sigmoid": "sigmoid", "ipo": "ipo"}
-
-MISSED = {
-    "dataset_config": "name the file that this part of the set is",
-    "dataset_configs": "name the files that these parts of the set are",
-    "dataset_mixture": "set `data.validation_share`, or name a file in `data.validation`",
-    "chat_template": "the model's own is used: put this one into a file and name it as `model.chat_template`",
-    "dataset_streaming": "rows are mapped from disk; give a file",
-    "chat_template_path": "give the template's Jinja file as `model.chat_template`",
-    "rpo_alpha": "pairs are not imitated besides; train with `sft` first",
-    "ld_alpha": "every token of an answer counts alike",
-    "f_divergence_type": "the divergence is the reverse KL",
-    "f_alpha_divergence_coef": "the divergence is the reverse KL",
-    "use_weighting": "every pair counts alike",
-    "loss_weights": "one loss at a time",
-    "discopop_tau": "one of `sigmoid` and `ipo`",
-    "sync_ref_model": "the reference stays what the run started from",
-    "ref_model_mixup_alpha": "the reference stays what the run started from",
-    "ref_model_sync_steps": "the reference stays what the run started from",
-    "top_p": "answers are drawn from the policy itself; a truncated sampler would make the ratios wrong",
-    "top_k": "answers are drawn from the policy itself; a truncated sampler would make the ratios wrong",
-    "min_p": "answers are drawn from the policy itself; a truncated sampler would make the ratios wrong",
-    "repetition_penalty": "answers are drawn from the policy itself",
-    "generation_kwargs": "answers are drawn from the policy itself",
-    "delta": "the ratio has the two bounds `clip` and `clip_high`",
-    "importance_sampling_level": "ratios are of tokens",
-    "multi_objective_aggregation": "rewards are added by weight",
-    "top_entropy_quantile": "every token counts",
-    "report_reward_details": "each reward is a metric of its own",
-}
-AUTOMATIC = {
-    "num_processes": "`torchrun --nproc-per-node` says it; see `--devices`",
-    "num_workers": "files are read by several processes where it pays",
-    "vllm_device": "answers are drawn by the model that learns",
-    "dataset_text_field": "the columns are recognized; `luthier check` shows the mapping",
-    "truncation_mode": "rows are cut at their end",
-    "use_vllm": "answers are drawn by the model that learns",
-    "vllm_mode": "answers are drawn by the model that learns",
-    "vllm_server_host": "answers are drawn by the model that learns",
-    "vllm_server_port": "answers are drawn by the model that learns",
-    "vllm_gpu_memory_utilization": "answers are drawn by the model that learns",
-    "vllm_tensor_parallel_size": "answers are drawn by the model that learns",
-    "vllm_max_model_length": "answers are drawn by the model that learns",
-    "generation_batch_size": "answers are drawn in one crowd",
-    "ds3_gather_for_generation": "answers are drawn by the model that learns",
-    "cache_implementation": "a cache of its own",
-    "dataset_test_split": "the file is named by itself",
-    "torch_dtype": "the type of the computation is `train.dtype`",
-    "dtype": "the type of the computation is `train.dtype`",
-    "device_map": "the device is found",
-    "eval_accumulation_steps": "validation never holds logits",
-    "ignore_bias_buffers": "not needed",
-    "model_adapter_name": "adapters have names of their own here",
-    "ref_adapter_name": "the reference is what the run started from",
-    "max_prompt_length": "`data.max_length` bounds the whole row",
-}
 
 
 def recognizes(document: Document) -> int:
@@ -211,7 +167,8 @@ def data(sheet: Sheet, method: str) -> None:
         "longer rows are left out, as there" if cut == "drop" else "longer rows are cut at their end, as there",
     )
     sheet.differs(
-        "Rows longer than the limit are cut there without a word, answers with them. The same is done here, counted; a preflight stops above 5 %."
+        "Rows longer than the limit are cut there without a word, answers with them. "
+        "The same is done here, counted; a preflight stops above 5 %."
     )
 
 
@@ -293,9 +250,7 @@ def preferences(sheet: Sheet, method: str) -> None:
 
 def rewards(sheet: Sheet) -> None:
     """Groups, drawing, clipping."""
-    sheet.carry({"num_generations": "method.group", "max_completion_length": "method.rollout.max_new_tokens", 
-                 "temperature": "method.rollout.temperature", "num_iterations": "method.rollout.passes", "epsilon": "method.clip", "epsilon_high": "method.clip_high",
-                 "beta": "method.kl", "num_generations_eval": "method.validation_answers"})  # fmt: skip
+    sheet.carry(ROLLOUTS)
     sheet.default("num_generations", "method.group", 8)
     sheet.default("max_completion_length", "method.rollout.max_new_tokens", 512)
     loss = {"grpo": "answer", "dapo": "token", "bnpo": "token", "dr_grpo": "constant"}.get(str(sheet.get("loss_type", "dapo")))

@@ -165,7 +165,8 @@ def _learned(sheet: Sheet) -> None:
     sources = ["training.train_on_completions"] if sheet.get("training.train_on_completions") is not None else []
     sheet.put("method.prompt_weight", 1.0, *sources, text="prompts are learned, too, as there; 0 learns answers alone")
     sheet.differs(
-        "Unsloth's command learns every token, the user's too, unless `train_on_completions` is set. `method.prompt_weight: 1` does that; most want 0."
+        "Unsloth's command learns every token, the user's too, unless `train_on_completions` is set. "
+        "`method.prompt_weight: 1` does that; most want 0."
     )
 
 

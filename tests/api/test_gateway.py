@@ -71,6 +71,11 @@ def test_json_that_is_none_is_a_bad_request(client: TestClient, body: bytes):
     assert "could not parse the JSON body" in answer.json()["error"]["message"]
 
 
+def test_a_character_that_no_database_keeps_is_refused_wherever_it_stands(client: TestClient):
+    assert client.post("/v1/any", json={"a": [{"b": "x\x00"}]}).status_code == 400
+    assert client.post("/v1/any", json={"a": "\\u0000 as six characters"}).status_code == 200
+
+
 def test_a_body_that_is_too_large_is_refused_before_it_is_read_to_its_end(client: TestClient):
     answer = client.post("/v1/any", content=b'"' + b"x" * 20_000 + b'"', headers={"content-type": "application/json"})
     assert answer.status_code == 413 and "10,000 bytes" in answer.json()["error"]["message"]

@@ -64,7 +64,8 @@ def job(id: str, status: str = "succeeded", **more: Any) -> Object:
 class FakeAccount:
     """`lists`: what each path lists, in order. `objects`: single ones. `contents`: of files. `page`: elements a page at most.
 
-    `moods`: path → answers given once each before the right one: `(status, headers)`, or `cut` for a body that breaks off, or `gone` for a
+    `moods`: path → answers given once each before the right one: `(status, headers)`, or `cut` for a body that breaks off,
+        or `gone` for a
     connection that is closed at once. `asked`: how often each path was asked.
     """
 

@@ -161,7 +161,10 @@ def test_the_script_of_next_steps_is_one(luthier, account: FakeAccount, tmp_path
             f'#!/bin/sh\necho "{name} $*" >> "{tmp_path}/ran"\n[ {name} = curl ] && cat >> "{tmp_path}/ran"; true\n'
         )
         (programs / name).chmod(0o700)
-    surroundings = {"PATH": f"{programs}:/usr/bin:/bin", "LUTHIER_KEY": "lt-key"}
+    surroundings = {"PATH": f"{programs}:/usr/bin:/bin"}
+    asked = subprocess.run(["sh", str(script)], env=surroundings, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert asked.returncode != 0 and "Set it to a key of this platform" in asked.stderr and not (tmp_path / "ran").exists()
+    surroundings["LUTHIER_KEY"] = "lt-key"
     subprocess.run(["sh", str(script)], env=surroundings, cwd=tmp_path, check=True, capture_output=True)
     ran = (tmp_path / "ran").read_text()
     assert not (tmp_path / "owned").exists() and "luthier models alias gpt-4o-mini-2024-07-18 starter" in ran

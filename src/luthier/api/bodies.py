@@ -1,5 +1,7 @@
 """Bodies are bounded, and JSON is JSON: before a route sees one, it is whole, and has been parsed once."""
 
+from typing import Any
+
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,11 +62,22 @@ class SoundBodies:
 
 def _check(body: bytes) -> None:
     try:
-        msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, UNREADABLE.format(reason=f"{error}.")) from error
     except RecursionError as error:
         raise ApiError(400, UNREADABLE.format(reason="It is nested too deeply.")) from error
+    if rb"\u0000" in body and _has_nul(value):
+        raise ApiError(400, "A text in the body of your request holds the character U+0000, which cannot be kept. Leave it out.")
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a text somewhere in it holds the one character that databases refuse."""
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(one) for key, one in value.items())
+    return isinstance(value, list) and any(_has_nul(one) for one in value)
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 
+from fastapi.routing import iter_route_contexts
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -36,6 +37,7 @@ class Counted:
 
     def __init__(self, app: ASGIApp, figures: Figures) -> None:
         self.app, self.figures = app, figures
+        self._paths: dict[int, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,9 +54,17 @@ class Counted:
         try:
             await self.app(scope, receive, told)
         finally:
-            route = getattr(scope.get("route"), "path", "unknown")
+            route = self._path_of(scope)
             self.figures.requests.labels(scope["method"], route, str(status)).inc()
             self.figures.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+
+
+    def _path_of(self, scope: Scope) -> str:
+        """The path of the route that was taken, as the interface's description has it."""
+        if not self._paths:
+            routes = iter_route_contexts(scope["app"].routes) if "app" in scope else ()
+            self._paths = {id(context.original_route): str(context.path_format) for context in routes}
+        return self._paths.get(id(scope.get("route")), "unknown")
 
 
 def exposed(here: Platform, figures: Figures, state: State | None) -> bytes:

@@ -1,10 +1,12 @@
 """Whether the gateway is there, whether it can do its work, and how much of it it does: for whoever operates it."""
 
+import logging
 import time
 from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, Request
+from sqlalchemy.exc import DBAPIError
 from starlette.responses import Response
 
 from luthier.accounts.roles import Caller
@@ -14,6 +16,8 @@ from luthier.api.figures import CONTENT_TYPE, exposed
 from luthier.api.platform import Here, Platform
 from luthier.errors import UserError
 from luthier.jobs.leases import Leases
+
+log = logging.getLogger("luthier.api")
 
 router = APIRouter(tags=["Operations"])
 
@@ -47,8 +51,9 @@ def _faults(here: Platform) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         Leases(here.database).working()
-    except UserError as error:
-        found["database"] = str(error)
+    except (UserError, DBAPIError) as error:
+        log.error("not ready: %s", error)
+        found["database"] = f"The database {here.database} cannot be read at the moment."
     try:
         here.blobs.exists("0" * 64)
     except UserError as error:

@@ -34,7 +34,7 @@ def _head(archive: Archive, platform: bool) -> Iterator[str]:
     if not platform:
         return
     yield "OPENAI_BASE_URL=${OPENAI_BASE_URL:-http://127.0.0.1:8321/v1}  # of `luthier serve`"
-    yield ': "${LUTHIER_KEY:?a key of this platform, as `luthier keys create --role member` prints it}"'
+    yield ': "${LUTHIER_KEY:?Set it to a key of this platform, as luthier keys create --role member prints it.}"'
     yield ""
     yield "# Old names stand for the new model."
     bases = dict.fromkeys(str(job.get("model")) for job in archive.jobs() if not str(job.get("model")).startswith("ft:"))

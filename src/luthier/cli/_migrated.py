@@ -166,7 +166,8 @@ def show_archive(archive: Archive, into_platform: bool) -> None:
             console.print(f"    [dim]and {len(missing) - 20:,} more in manifest.jsonl[/]")
     tuned = archive.tuned_models()
     _heading(console, "What OpenAI does not hand out")
-    console.print(f"  The weights of tuned models: {len(tuned):,} here. They are trained again, from the same files, on an open model.")
+    text = f"The weights of tuned models: {len(tuned):,} here. They are trained again, from the same files, on an open model."
+    console.print(Padding(text, (0, 0, 0, 2)))
     _heading(console, "Try next")
     console.print("  [dim]# every job, as a command that runs it here; read it first[/dim]")
     console.print(f"  [cyan]less {escape(str(archive.next_steps))}[/cyan]", soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -61,6 +62,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DatabaseError, _database)
+    app.add_exception_handler(OperationalError, _database)
     app.add_exception_handler(UserError, _user_error)
 
 
@@ -87,7 +89,8 @@ def _http(request: Request, error: Exception) -> Response:
 
 def _database(request: Request, error: Exception) -> Response:
     log.error("%s", error)
-    return answer(ApiError(503, str(error), code="database_unavailable", type="server_error", headers={"retry-after": str(RETRY_AFTER_S)}))
+    message = str(error) if isinstance(error, DatabaseError) else "The database cannot be read at the moment. Try again."
+    return answer(ApiError(503, message, code="database_unavailable", type="server_error", headers={"retry-after": str(RETRY_AFTER_S)}))
 
 
 def _user_error(request: Request, error: Exception) -> Response:

@@ -58,7 +58,6 @@ class Counted:
             self.figures.requests.labels(scope["method"], route, str(status)).inc()
             self.figures.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
 
-
     def _path_of(self, scope: Scope) -> str:
         """The path of the route that was taken, as the interface's description has it."""
         if not self._paths:

@@ -13,10 +13,10 @@ from tests.api.test_evals import CHECK
 from luthier.api.evals_running import EvalRunner
 from luthier.api.platform import Platform, open_platform
 from luthier.store.database import Database
-from luthier.store.eval_work import EvalWork, Graded, LeaseLost, NewItem
+from luthier.store.eval_work import EvalWork, Graded, Held, LeaseLost, NewItem
 from luthier.store.evals import EvalNotFound, Evals, Run, RunEnded, WantedRun
 from luthier.store.home import Home
-from luthier.store.tables import eval_runs
+from luthier.store.tables import eval_holds
 
 CONFIG = {"type": "custom", "item_schema": {"type": "object"}}
 PASS = Graded("pass", [{"name": "g"}], {"input": []}, [True], [{"model_name": "m", "invocation_count": 1, "total_tokens": 5}])
@@ -34,13 +34,13 @@ def started(database: Database, num_rows: int = 3) -> Run:
     return evals.start(WantedRun(made, "key_1", "member", "r", "starter", asked))
 
 
-def silent(database: Database, run: Run) -> None:
+def silent(database: Database, run: Held) -> None:
     """Its gateway has not been heard of for too long."""
     with database.write() as connection:
-        connection.execute(update(eval_runs).where(eval_runs.c.id == run.id).values(lease_until=1.0))
+        connection.execute(update(eval_holds).where(eval_holds.c.run == run.id).values(lease_until=1.0))
 
 
-def taken(work: EvalWork) -> Run:
+def taken(work: EvalWork) -> Held:
     run = work.take()
     assert run is not None
     return run
@@ -50,7 +50,7 @@ def test_one_gateway_holds_a_run_until_it_lets_go_or_dies(database: Database):
     one, other = EvalWork(database), EvalWork(database)
     run = started(database)
     held = taken(one)
-    assert (held.id, held.status, other.take()) == (run.id, "in_progress", None)
+    assert (held.id, held.run.status, other.take()) == (run.id, "in_progress", None)
     one.renew(held)
     one.let_go(held)
     again = taken(other)
@@ -79,7 +79,7 @@ def test_whoever_has_lost_a_run_changes_nothing_of_it(database: Database):
         with pytest.raises(LeaseLost):
             attempt()
     work.keep(now, first, FAIL)
-    assert evals.tally(now)["counts"] == {"fail": 1} and len(work.ungraded(now, -1, 10)) == 2
+    assert evals.tally(now.run)["counts"] == {"fail": 1} and len(work.ungraded(now, -1, 10)) == 2
 
 
 def test_a_source_that_was_read_in_part_is_read_again_and_no_row_is_there_twice(database: Database):
@@ -93,7 +93,7 @@ def test_a_source_that_was_read_in_part_is_read_again_and_no_row_is_there_twice(
 
     with pytest.raises(ZeroDivisionError):
         work.fill(held, dies())
-    assert held.num_items is None and len(work.ungraded(held, -1, 1000)) == 500, "rows are written by the 500"
+    assert held.run.num_items is None and len(work.ungraded(held, -1, 1000)) == 500, "rows are written by the 500"
     assert work.fill(held, (NewItem({"n": i}) for i in range(700))) == 700
     assert [item.number for item in work.ungraded(held, -1, 1000)] == list(range(700))
 
@@ -107,7 +107,7 @@ def test_what_came_of_the_items_is_counted_and_stays_when_the_run_has_ended(data
         work.keep(held, item, graded)
     work.end(held, "completed")
     found = evals.run("default", run.eval, run.id)
-    assert found.status == "completed" and found.num_items == 3 and found.lease is None
+    assert found.status == "completed" and found.num_items == 3
     assert found.tally == evals.tally(found)
     assert found.tally == {
         "counts": {"pass": 2, "error": 1},

@@ -168,7 +168,7 @@ def _add_eval(connection: Connection, project: str, ids: dict[str, str]) -> None
         "created_at": 1.0,
     }
     run["tally"] = {"counts": {"pass": 1}, "criteria": [[1, 0]], "usage": []}
-    item = {"number": 0, "item": {"a": 1}, "status": "pass", "results": [], "verdicts": [True], "usage": {}, "created_at": 1.0}
+    item = {"number": 0, "item": {"a": 1}, "status": "pass", "results": [], "created_at": 1.0}
     connection.execute(insert(evals).values(id=ids["eval_id"], project=project, **asked))
     connection.execute(insert(eval_runs).values(id=ids["run_id"], eval=ids["eval_id"], project=project, num_items=1, **run))
     connection.execute(insert(eval_items).values(id=ids["output_item_id"], run=ids["run_id"], **item))

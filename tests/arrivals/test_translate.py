@@ -263,6 +263,15 @@ def test_axolotls_raw_text_is_pretraining(tmp_path: Path):
     assert translation.spec.method.name == "pretrain" and [source.path for source in translation.spec.data.train] == ["a.txt", "b.jsonl"]
 
 
+def test_words_around_rows_that_another_tool_writes_are_a_difference(tmp_path: Path):
+    differences = " ".join(of(tmp_path, {**AXOLOTL, "chat_template": "chatml"}).differences)
+    assert (
+        "`type: alpaca` puts rows into words of its own there" in differences and "`chat_template: chatml` is Axolotl's copy" in differences
+    )
+    quiet = of(tmp_path, {**AXOLOTL, "datasets": [{"path": "rows.jsonl", "type": "chat_template"}]})
+    assert not any("chat" in sentence or "type" in sentence for sentence in quiet.differences)
+
+
 def test_axolotl_without_an_adapter_tunes_everything(tmp_path: Path):
     settings = {key: value for key, value in AXOLOTL.items() if key != "adapter"}
     translation = of(tmp_path, {**settings, "rl": "ipo", "rl_beta": 0.2, "early_stopping_patience": 3})

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from tests.arrivals.openai_account import KEY, FakeAccount, job, usual
+from tests.gateway import key_for, platform_in
 
+from luthier.api.app import create_app
 from luthier.arrivals import account as accounts
 from luthier.arrivals.account import Account
 from luthier.spec.load import load_run
@@ -171,6 +174,23 @@ def test_the_script_of_next_steps_is_one(luthier, account: FakeAccount, tmp_path
     bodies = [json.loads(line) for line in ran.splitlines() if line.startswith("{")]
     assert [body["training_file"] for body in bodies] == ["file-train"] * 2, "the failed job is not run again"
     assert bodies[0]["suffix"] == "tickets" and bodies[0]["method"]["type"] == "supervised" and bodies[0]["metadata"] == {"team": "a"}
+
+
+def test_the_platform_takes_the_jobs_of_the_script_as_they_stand(luthier, account: FakeAccount, tmp_path: Path):
+    """Same file ids, same numbers, the old name of the model; and the stored completions can be listed as at OpenAI."""
+    luthier("migrate", "openai", "--base-url", account.url)
+    script = (tmp_path / "home/openai/default/next-steps.sh").read_text()
+    luthier("models", "alias", "gpt-4o-mini-2024-07-18", "starter")
+    platform = platform_in(tmp_path / "home")
+    client = TestClient(create_app(platform), headers={"authorization": f"Bearer {key_for(platform)}"})
+    for body in (line for line in script.splitlines() if line.startswith("{")):
+        made = client.post("/v1/fine_tuning/jobs", content=body, headers={"content-type": "application/json"})
+        assert (made.status_code, made.json()["training_file"]) == (200, "file-train"), made.text
+    assert client.get("/v1/files/file-train/content").content == account.contents["/files/file-train/content"]
+    kept = client.get("/v1/chat/completions", params={"metadata[task]": "triage"}).json()["data"]
+    assert [one["id"] for one in kept] == ["chatcmpl-0", "chatcmpl-1", "chatcmpl-2"] and kept[0]["seed"] == 7
+    assert client.get("/v1/chat/completions/chatcmpl-1/messages").json()["data"][0]["content"] == "Ticket 1?"
+    platform.database.close()
 
 
 def test_without_a_platform_each_job_is_a_run_file(luthier, account: FakeAccount, tmp_path: Path):

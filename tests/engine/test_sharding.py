@@ -25,6 +25,7 @@ from luthier.recipes.train import resume, train
 from luthier.spec.run import RunSpec
 from luthier.testing import toy_model
 
+OWN = Path(__file__).parent / "own"
 CLOSE = 1e-4
 """Largest relative difference of a loss between one process and several, in fp32."""
 
@@ -232,6 +233,18 @@ def test_a_pause_that_one_process_hears_of_is_everybodys(make: Make, tmp_path: P
     done_by(2, work)
     record = Run(tmp_path / "two").record
     assert (record["status"], record["steps"]) == ("paused", 1)
+
+
+@SLOW
+def test_memory_that_ends_in_one_process_halves_the_streams_of_all(make: Make, tmp_path: Path):
+    """12 scored tokens fit, which one row has; with a stream of two for each process some have more."""
+    own = {"method": {"name": str(OWN / "tight_memory.py"), "fits": 12}, "certificate": {"rows": 2}, "train": {"token_budget": 1024}}
+    one = train(make("one", **own))
+    done_by(2, lambda: train(make("two", **own)))
+    two = Run(tmp_path / "two")
+    assert_same(two, one)
+    assert two.record["token_budget"] < 1024
+    assert {line["kind"] for line in read_lines(two.folder.events_file)} >= {"out_of_memory"}
 
 
 def test_what_one_process_cannot_do_all_of_them_say(make: Make, tmp_path: Path, toy_folder: Path):

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import anyio
 from fastapi import FastAPI
 
-from luthier import __version__
 from luthier.api import (
     audit,
     batches,
@@ -67,7 +67,7 @@ def create_app(platform: Platform) -> FastAPI:
     """The gateway of a platform. It imports neither torch nor transformers."""
     app = FastAPI(
         title="Luthier",
-        version=__version__,
+        version=version("luthier"),
         summary="Fine-tuning as OpenAI's clients know it, on your own hardware.",
         lifespan=_lifespan,
         docs_url="/docs",

@@ -17,8 +17,8 @@ from luthier.api.models import found
 from luthier.api.platform import Platform
 from luthier.errors import DataError, UserError
 from luthier.store.database import DatabaseError
-from luthier.store.eval_work import LEASE_S, EvalWork, LeaseLost
-from luthier.store.evals import Item, Run
+from luthier.store.eval_work import LEASE_S, EvalWork, Held, LeaseLost
+from luthier.store.evals import Item
 from luthier.store.files import FileNotFound
 
 log = logging.getLogger("luthier.api")
@@ -56,69 +56,69 @@ class EvalRunner:
     async def _serve(self) -> None:
         while True:
             try:
-                run = await run_sync(self.work.take)
+                held = await run_sync(self.work.take)
             except DATABASE as error:
                 log.error("evals wait: %s", error)
                 await anyio.sleep(LONGEST_WAIT_S)
                 continue
-            if run is None:
+            if held is None:
                 await anyio.sleep(self.period_s)
                 continue
             try:
-                await self._hold(run)
+                await self._hold(held)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await run_sync(self._let_go, run)
+                    await run_sync(self._let_go, held)
 
-    def _let_go(self, run: Run) -> None:
+    def _let_go(self, held: Held) -> None:
         try:
-            self.work.let_go(run)
+            self.work.let_go(held)
         except DATABASE as error:  # the lease ends by itself
-            log.error("%s waits: %s", run.id, error)
+            log.error("%s waits: %s", held.id, error)
 
-    async def _hold(self, run: Run) -> None:
+    async def _hold(self, held: Held) -> None:
         """Work on it as long as it is ours."""
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
-                await self._watch(run)
+                await self._watch(held)
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)
-            await self._worked(run)
+            await self._worked(held)
             group.cancel_scope.cancel()
 
-    async def _watch(self, run: Run) -> None:
+    async def _watch(self, held: Held) -> None:
         """Returns once the run is not ours any more."""
         renewed = anyio.current_time()
         while True:
             await anyio.sleep(LOOK_S)
             try:
-                if not await run_sync(self.work.is_held, run):
+                if not await run_sync(self.work.is_held, held):
                     return
                 if anyio.current_time() - renewed > self.work.lease_s / 3:
-                    await run_sync(self.work.renew, run)
+                    await run_sync(self.work.renew, held)
                     renewed = anyio.current_time()
             except LeaseLost:
                 return
             except DATABASE as error:
-                log.warning("%s: %s", run.id, error)
+                log.warning("%s: %s", held.id, error)
 
-    async def _worked(self, run: Run) -> None:
+    async def _worked(self, held: Held) -> None:
         """Bring a run to its end, and say how it ended. A failure of the database leaves it to another try."""
         try:
-            error = await self._ended(run)
-            await run_sync(partial(self.work.end, run, "completed" if error is None else "failed", error))
+            error = await self._ended(held)
+            await run_sync(partial(self.work.end, held, "completed" if error is None else "failed", error))
         except LeaseLost:
-            log.info("%s was canceled or deleted, or is another gateway's", run.id)
+            log.info("%s was canceled or deleted, or is another gateway's", held.id)
         except DATABASE as error:
-            log.error("%s waits: %s", run.id, error)
+            log.error("%s waits: %s", held.id, error)
             await anyio.sleep(LONGEST_WAIT_S)
 
-    async def _ended(self, run: Run) -> dict[str, str] | None:
+    async def _ended(self, held: Held) -> dict[str, str] | None:
         """Why it failed; None where it has completed. Raises `LeaseLost`, or `DatabaseError`."""
         try:
-            await self._grade_all(run)
+            await self._grade_all(held)
         except DATABASE:
             raise
         except ApiError as error:
@@ -128,32 +128,32 @@ class EvalRunner:
         except LeaseLost:
             raise
         except Exception as error:
-            log.error("eval run %s", run.id, exc_info=error)
-            return {"code": "internal_error", "message": f"The server failed at this run. Its log says why, at {run.id}."}
+            log.error("eval run %s", held.id, exc_info=error)
+            return {"code": "internal_error", "message": f"The server failed at this run. Its log says why, at {held.id}."}
         return None
 
-    async def _grade_all(self, run: Run) -> None:
-        of = await run_sync(self.work.eval_of, run)
+    async def _grade_all(self, held: Held) -> None:
+        run, of = held.run, await run_sync(self.work.eval_of, held)
         source, caller = data_source_of(run.data_source), Caller(run.project, run.key, run.role)
         model = await run_sync(found, self.platform, run.model, caller) if run.model is not None else None
         if run.num_items is None:
-            await run_sync(lambda: self.work.fill(run, rows(self.platform, of, source.source)), abandon_on_cancel=True)
+            await run_sync(lambda: self.work.fill(held, rows(self.platform, of, source.source)), abandon_on_cancel=True)
         criteria = await run_sync(criteria_of, of.testing_criteria, outside(self.platform, caller))
         try:
             drawing = Drawing(caller, model, source) if model is not None and not isinstance(source, JsonlRun) else None
-            await self._each(run, ItemGrading(self.platform, drawing, criteria, self._threads))
+            await self._each(held, ItemGrading(self.platform, drawing, criteria, self._threads))
         finally:
             for one in criteria:
                 one.close()
 
-    async def _each(self, run: Run, grading: ItemGrading) -> None:
+    async def _each(self, held: Held, grading: ItemGrading) -> None:
         """Every item that is still to be graded, many at once; the first failure ends all."""
         failures: list[Exception] = []
         async with anyio.create_task_group() as group:
 
             async def one(item: Item) -> None:
                 try:
-                    await run_sync(self.work.keep, run, item, await grading.graded(item))
+                    await run_sync(self.work.keep, held, item, await grading.graded(item))
                 except (LeaseLost, *DATABASE) as error:
                     failures.append(error)
                     group.cancel_scope.cancel()
@@ -161,7 +161,7 @@ class EvalRunner:
                     self._places.release()
 
             last = -1
-            while items := await run_sync(self.work.ungraded, run, last, ITEMS_AT_ONCE):
+            while items := await run_sync(self.work.ungraded, held, last, ITEMS_AT_ONCE):
                 for item in items:
                     await self._places.acquire()
                     group.start_soon(one, item)

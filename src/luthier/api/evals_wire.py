@@ -61,7 +61,7 @@ def config_wire(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_wire(run: Run, tally: Mapping[str, Any], criteria: Sequence[Mapping[str, Any]], url: str) -> dict[str, Any]:
-    """`tally`: as `tallied` of store/evals.py. `url`: of the run."""
+    """`tally`: as `counted` of store/evals.py makes it. `url`: of the run."""
     counts = tally["counts"]
     passed_failed = [*tally["criteria"], *([0, 0] for _ in criteria)]
     return {

@@ -1,4 +1,4 @@
-"""Bring along what you have: settings of another tool as a run file, or everything in an OpenAI account."""
+"""Bring along settings of another tool as a run file, or everything that an OpenAI account has."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def command(
     database: Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")] = False,
 ) -> None:
-    """Bring along what you have: settings of another tool as a run file, or everything in an OpenAI account.
+    """Bring along settings of another tool as a run file, or everything that an OpenAI account has.
 
     Settings of TRL, LLaMA-Factory, Axolotl, Unsloth and Soup, and OpenAI's jobs, are recognized by their keys. Python is read, never run.
     What carries over, what is computed, what has no equivalent and what would be silently different is listed, key by key.

@@ -25,8 +25,9 @@ GLANCES = 50
 DRAWN_PROMPTS, DRAWN_ANSWERS, LONGEST_ANSWER, MOST_ANSWERS = 8, 8, 256, 64
 """Of `reinforcement`: prompts a step, answers to each at `compute_multiplier` 1, tokens of an answer, and answers to each at most."""
 
-RATES = {"dpo": 0.25, "orpo": 0.5, "kto": 0.25, "grpo": 0.25, "ppo": 0.25}
-"""The usual rate of other methods, in parts of that for supervised tuning: what moves a policy by how answers compare moves it far."""
+RATES = {"dpo": 0.25, "orpo": 0.5, "kto": 0.25, "ppo": 0.25}
+"""The usual rate of other methods, in parts of that for supervised tuning, which is `grpo`'s, too: at a quarter of it 12 steps of 64
+answers of the starter model raised the reward from 0.34 to 0.38, at the whole of it to 0.60."""
 
 DRAWING = ("grpo", "ppo")
 """Methods that draw their own answers."""

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +23,6 @@ from typing import IO, Any
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Table, select
 
-from luthier import __version__
 from luthier.errors import UserError
 from luthier.store.blobs import BlobGone, Blobs, storing
 from luthier.store.database import Database, now
@@ -110,7 +110,7 @@ class _Writer:
         if with_jobs:
             self._folder(home.jobs, JOBS)
         revision, at, rows = self._tables(home, blobs)
-        manifest = Manifest(FORMAT, __version__, at, revision, str(home.folder), rows, self.members)
+        manifest = Manifest(FORMAT, version("luthier"), at, revision, str(home.folder), rows, self.members)
         self._bytes(MANIFEST, json.dumps(asdict(manifest), indent=1).encode(), listed=False)
         self.tar.close()
         return manifest

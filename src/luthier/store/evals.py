@@ -10,9 +10,12 @@ from sqlalchemy import Column, Connection, Row, Select, Table, delete, insert, s
 from luthier.errors import UserError
 from luthier.store.database import Database, now
 from luthier.store.ids import new
-from luthier.store.tables import eval_items, eval_runs, evals
+from luthier.store.tables import eval_holds, eval_items, eval_runs, evals
 
 OPEN, ENDED = ("queued", "in_progress"), ("completed", "failed", "canceled")
+
+NOTHING_YET: dict[str, Any] = {"counts": {}, "criteria": [], "usage": []}
+"""A run's tally before its first item."""
 
 Order = Literal["asc", "desc"]
 
@@ -47,7 +50,7 @@ class Eval:
 class Run:
     """`num_items`: None before its source was read. `tally`: what came of its items, once it has ended.
 
-    `lease`: a word of the gateway that works on it. `key`, `role`: whose requests its questions are.
+    `key`, `role`: whose requests its questions are.
     """
 
     id: str
@@ -63,8 +66,6 @@ class Run:
     num_items: int | None
     error: dict[str, str] | None
     tally: dict[str, Any] | None
-    lease: str | None
-    lease_until: float | None
     created_at: float
 
 
@@ -80,8 +81,6 @@ class Item:
     status: str | None
     results: list[dict[str, Any]] | None
     sample: dict[str, Any] | None
-    verdicts: list[bool | None] | None
-    usage: list[dict[str, Any]] | None
     created_at: float
 
 
@@ -175,6 +174,7 @@ class Evals:
         with self.database.write() as connection:
             _eval(connection, wanted.eval.project, wanted.eval.id)
             connection.execute(insert(eval_runs).values({**row, "created_at": now()}))
+            connection.execute(insert(eval_holds).values(run=row["id"], tally=NOTHING_YET))
             return _run(connection, wanted.eval.project, wanted.eval.id, str(row["id"]))
 
     def run(self, project: str, eval: str, id: str) -> Run:
@@ -200,7 +200,7 @@ class Evals:
                 raise RunEnded(
                     f"Run {id} has already {'been canceled' if run.status == 'canceled' else run.status} and cannot be canceled."
                 )
-            end(connection, run, "canceled")
+            end(connection, id, "canceled")
             return _run(connection, project, eval, id)
 
     def remove_run(self, project: str, eval: str, id: str) -> None:
@@ -209,11 +209,14 @@ class Evals:
             connection.execute(delete(eval_runs).where(eval_runs.c.id == id))
 
     def tally(self, run: Run) -> dict[str, Any]:
-        """What came of its items until now; see `tallied`."""
+        """What came of its items until now, as `counted` makes it."""
         if run.tally is not None:
             return run.tally
         with self.database.read() as connection:
-            return tallied(connection, run.id)
+            held: dict[str, Any] | None = connection.execute(select(eval_holds.c.tally).where(eval_holds.c.run == run.id)).scalar()
+            if held is None:  # it has ended since
+                held = connection.execute(select(eval_runs.c.tally).where(eval_runs.c.id == run.id)).scalar()
+        return held or NOTHING_YET
 
     def item(self, run: Run, id: str) -> Item:
         """One that was graded."""
@@ -230,26 +233,25 @@ class Evals:
             return [Item(**row._mapping) for row in connection.execute(_paged(query, eval_items, "number", "id", place, order, limit))]
 
 
-def end(connection: Connection, run: Run, status: str, error: Mapping[str, str] | None = None) -> None:
+def end(connection: Connection, run: str, status: str, error: Mapping[str, str] | None = None) -> None:
     """The run has ended, in somebody's transaction; whoever worked on it has lost it."""
-    values = {"status": status, "error": error, "tally": tallied(connection, run.id), "lease": None, "lease_until": None}
-    connection.execute(update(eval_runs).where(eval_runs.c.id == run.id).values(values))
+    tally = connection.execute(select(eval_holds.c.tally).where(eval_holds.c.run == run)).scalar_one()
+    connection.execute(update(eval_runs).where(eval_runs.c.id == run).values(status=status, error=error, tally=tally))
+    connection.execute(delete(eval_holds).where(eval_holds.c.run == run))
 
 
-def tallied(connection: Connection, run: str) -> dict[str, Any]:
-    """`{"counts": {status: items}, "criteria": [[passed, failed], …], "usage": [{"model_name": …, "invocation_count": …, …}]}`."""
-    columns = (eval_items.c.status, eval_items.c.verdicts, eval_items.c.usage)
-    counts: dict[str, int] = {}
-    criteria: list[list[int]] = []
-    used: list[dict[str, Any]] = []
-    for status, verdicts, usage in connection.execute(select(*columns).where(eval_items.c.run == run, eval_items.c.status.is_not(None))):
-        counts[status] = counts.get(status, 0) + 1
-        criteria += [[0, 0] for _ in range(len(verdicts) - len(criteria))]
-        for counted, verdict in zip(criteria, verdicts, strict=False):
-            if verdict is not None:
-                counted[0 if verdict else 1] += 1
-        used += usage
-    return {"counts": counts, "criteria": criteria, "usage": added(used)}
+def counted(
+    tally: Mapping[str, Any], status: str, verdicts: Sequence[bool | None], usage: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """A tally with one item more: `{"counts": {status: items}, "criteria": [[passed, failed], …], "usage": [{"model_name": …, …}]}`."""
+    before = [*tally["criteria"], *([0, 0] for _ in verdicts)][: len(verdicts)]
+    return {
+        "counts": {**tally["counts"], status: tally["counts"].get(status, 0) + 1},
+        "criteria": [
+            [passed + (verdict is True), failed + (verdict is False)] for (passed, failed), verdict in zip(before, verdicts, strict=True)
+        ],
+        "usage": added([*tally["usage"], *usage]),
+    }
 
 
 def added(usage: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -302,11 +302,17 @@ eval_runs = Table(
     Column("num_items", Integer),  # once its source was read
     Column("error", JSON),  # {code, message}
     Column("tally", JSON),  # what came of its items, once it has ended
-    Column("lease", Text),  # a word that only the gateway knows which works on it
-    Column("lease_until", Double),
     Column("created_at", Double, nullable=False),
     Index("ix_eval_runs_eval", "eval", "created_at"),
-    Index("ix_eval_runs_status", "status", "created_at"),
+)
+
+eval_holds = Table(  # of runs that have not ended; apart from them, whose rows may be large, because it changes with every item
+    "eval_holds",
+    metadata,
+    Column("run", Text, ForeignKey("eval_runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("lease", Text),  # a word that only the gateway knows which works on it
+    Column("lease_until", Double),
+    Column("tally", JSON, nullable=False),  # what came of its items until now
 )
 
 eval_items = Table(
@@ -320,8 +326,6 @@ eval_items = Table(
     Column("status", Text),  # pass, fail, error; none before it was graded
     Column("results", JSON),  # of each criterion
     Column("sample", JSON),  # the answer, and how it was drawn
-    Column("verdicts", JSON),  # whether it passed each criterion; null where that could not be said
-    Column("usage", JSON),  # tokens by model
     Column("created_at", Double, nullable=False),
     UniqueConstraint("run", "number", name="uq_eval_items_number"),
     Index("ix_eval_items_status", "run", "status", "number"),

@@ -36,6 +36,8 @@ def translate(sheet: Sheet) -> None:
         )
     )
     _data(sheet, method)
+    if method != "pretrain":
+        _of_templates(sheet)
     _of_method(sheet, method)
     _times(sheet)
     _adapter(sheet)
@@ -112,6 +114,22 @@ def _data(sheet: Sheet, method: str) -> None:
         sheet.put("data.too_long", how, "excess_length_strategy", same=True)
     else:
         sheet.default("excess_length_strategy", "data.too_long", how, "longer rows are left out, as there, and counted")
+
+
+def _of_templates(sheet: Sheet) -> None:
+    """Whose words stand around a row's: the type's, the named template's, or the model's own."""
+    sets = sheet.get("datasets")
+    types = {str(one.get("type")).partition(".")[0] for one in sets if isinstance(one, dict)} if isinstance(sets, list) else set()
+    if own := sorted(types - {"chat_template", "completion", "None"} - {kind for kind in types if kind.startswith("{")}):
+        sheet.differs(
+            f"`type: {own[0]}` puts rows into words of its own there (such as `### Instruction:`). Here they become turns of the model's chat "
+            f"template, for training and answers alike: look with `luthier show`."
+        )
+    named = sheet.get("chat_template")
+    if named not in (None, "tokenizer_default"):
+        sheet.differs(
+            f"`chat_template: {named}` is Axolotl's copy. Here the model's own template is used; compare once with `luthier show`."
+        )
 
 
 def _source(one: Any) -> dict[str, Any]:

@@ -38,14 +38,20 @@ def upgrade() -> None:
         sa.Column("num_items", sa.Integer()),
         sa.Column("error", sa.JSON()),
         sa.Column("tally", sa.JSON()),
-        sa.Column("lease", sa.Text()),
-        sa.Column("lease_until", sa.Double()),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["eval"], ["evals.id"], name="fk_eval_runs_eval", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_eval_runs"),
     )
     op.create_index("ix_eval_runs_eval", "eval_runs", ["eval", "created_at"])
-    op.create_index("ix_eval_runs_status", "eval_runs", ["status", "created_at"])
+    op.create_table(
+        "eval_holds",
+        sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("lease", sa.Text()),
+        sa.Column("lease_until", sa.Double()),
+        sa.Column("tally", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["run"], ["eval_runs.id"], name="fk_eval_holds_run", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("run", name="pk_eval_holds"),
+    )
     op.create_table(
         "eval_items",
         sa.Column("id", sa.Text(), nullable=False),
@@ -56,8 +62,6 @@ def upgrade() -> None:
         sa.Column("status", sa.Text()),
         sa.Column("results", sa.JSON()),
         sa.Column("sample", sa.JSON()),
-        sa.Column("verdicts", sa.JSON()),
-        sa.Column("usage", sa.JSON()),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["run"], ["eval_runs.id"], name="fk_eval_items_run", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_eval_items"),

@@ -4,7 +4,7 @@
     python -m benchmarks.serving --shapes m15 --clients 32 --rounds 3
     python -m benchmarks.serving --shapes tiny --clients 2 --adapters 2 --seconds 3      # does the benchmark itself work?
 
-Each client asks for an answer of 64 tokens as a stream, and asks again when it has it. Counted are tokens a second of all clients, and from a
+Each client asks for an answer of 64 tokens as a stream, and asks again when it has it. Counted: tokens a second of all clients, and from a
 request to its first token; meanwhile GET /v1/models is asked ten times a second. The peer serves the base alone.
 """
 

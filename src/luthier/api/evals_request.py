@@ -12,7 +12,7 @@ from luthier.graders.messages import JudgeMessage
 MOST_CRITERIA = 100
 LONGEST_NAME = 512
 
-Name = Annotated[str, Field(max_length=LONGEST_NAME, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 def by_type(*types: str) -> Discriminator:

@@ -6,7 +6,7 @@ it says of the job is taken any more.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, delete, exists, insert, select, update
@@ -35,14 +35,14 @@ class Leases:
     def __init__(self, database: Database, lease_s: float = LEASE_S) -> None:
         self.database, self.lease_s = database, lease_s
 
-    def claim(self, worker: str, offers: Mapping[str, Any]) -> Job | None:
-        """The next job that this worker can do: the highest priority, then the oldest. None where there is none.
+    def claim(self, worker: str, offers: Mapping[str, Any], statuses: Collection[str] = OPEN) -> Job | None:
+        """The next job in one of these statuses that this worker can do: the highest priority, then the oldest. None where there is none.
 
         One whose worker has been silent for too long counts as queued; so does one that waited out its failure.
         """
         with self.database.write() as connection:
             _release_the_silent(connection)
-            for row in connection.execute(_claimable()):
+            for row in connection.execute(_claimable(statuses)):
                 job = job_of(row)
                 if not fits(job.needs, offers):
                     continue
@@ -137,7 +137,7 @@ def _has(offer: Any, need: Any) -> bool:
     return bool(offer >= need) if isinstance(need, int | float) else need in offer
 
 
-def _claimable() -> Any:
+def _claimable(statuses: Collection[str]) -> Any:
     """Open jobs whose time has come and whose dependencies have succeeded; on a server, those that no other worker is just taking."""
     needed = jobs.alias("needed")
     waits = exists().where(
@@ -145,7 +145,7 @@ def _claimable() -> Any:
     )
     return (
         select(jobs)
-        .where(jobs.c.status.in_(OPEN), jobs.c.lease.is_(None), jobs.c.not_before <= now(), ~waits)
+        .where(jobs.c.status.in_(statuses), jobs.c.lease.is_(None), jobs.c.not_before <= now(), ~waits)
         .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
         .limit(LOOKED_AT)
         .with_for_update(skip_locked=True, of=jobs)

@@ -93,7 +93,7 @@ class Worker:
     def _take(self) -> int:
         """Fill the free places. Returns how many jobs were taken."""
         taken = 0
-        while len(self.running) < self.slots and (job := self.leases.claim(self.id, self.offers)) is not None:
+        while (job := self._claimed()) is not None:
             validate = job.status == "validating_files"
             self.say(f"{job.id}  {'validating' if validate else 'running'}  {job.name}")
             taken += 1
@@ -104,6 +104,13 @@ class Worker:
             except UserError as error:
                 self._give_up(job, str(error))
         return taken
+
+    def _claimed(self) -> Job | None:
+        """The next job, where there is a place for it. Files are looked at beside what runs, one job's at a time: nobody waits for that."""
+        validating = [running for running in self.running if running.job.status == "validating_files"]
+        if len(self.running) - len(validating) < self.slots:
+            return self.leases.claim(self.id, self.offers)
+        return self.leases.claim(self.id, self.offers, {"validating_files"}) if not validating else None
 
     def _give_up(self, job: Job, why: str) -> None:
         """A job that cannot be begun or told of here."""

@@ -122,7 +122,7 @@ def _of_templates(sheet: Sheet) -> None:
     types = {str(one.get("type")).partition(".")[0] for one in sets if isinstance(one, dict)} if isinstance(sets, list) else set()
     if own := sorted(types - {"chat_template", "completion", "None"} - {kind for kind in types if kind.startswith("{")}):
         sheet.differs(
-            f"`type: {own[0]}` puts rows into words of its own there (such as `### Instruction:`). Here they become turns of the model's chat "
+            f"`type: {own[0]}` puts rows into words of its own there (such as `### Instruction:`). Here they are turns of the model's chat "
             f"template, for training and answers alike: look with `luthier show`."
         )
     named = sheet.get("chat_template")

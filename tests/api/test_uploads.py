@@ -84,7 +84,7 @@ def test_cancelled(client: TestClient, platform: Platform):
         ({"purpose": "x"}, "purpose"),
         ({"purpose": None}, "purpose"),
         ({"filename": "a.txt"}, None),
-        ({"filename": "a\0.jsonl"}, "filename"),
+        ({"filename": "a\0.jsonl"}, None),
         ({"filename": "\ud800.jsonl"}, None),
         ({"mime_type": "a\nb"}, "mime_type"),
         ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after.seconds"),

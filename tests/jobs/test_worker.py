@@ -153,3 +153,16 @@ def test_each_job_ends_once_although_workers_are_killed(queue: Queue, database: 
     for number in numbers:
         ended = [event for event in queue.events(number) if event.message == "The job has successfully completed"]
         assert len(ended) == 1
+
+
+def test_files_are_looked_at_beside_what_runs_one_at_a_time(queue: Queue, database: Database, a_check: MakeJob):
+    asked = [queue.submit(a_check(validated=number < 2)) for number in range(5)]
+    worker = Worker(database, OFFERS, slots=1)
+    try:
+        worker._take()
+        held = [running.job for running in worker.running]
+        assert sorted(job.status for job in held) == ["running", "validating_files"]
+        assert {job.id for job in held} == {asked[0].id, asked[2].id}
+    finally:
+        for running in worker.running:
+            running.work.kill()

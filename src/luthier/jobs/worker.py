@@ -107,10 +107,10 @@ class Worker:
 
     def _claimed(self) -> Job | None:
         """The next job, where there is a place for it. Files are looked at beside what runs, one job's at a time: nobody waits for that."""
-        validating = [running for running in self.running if running.job.status == "validating_files"]
-        if len(self.running) - len(validating) < self.slots:
-            return self.leases.claim(self.id, self.offers)
-        return self.leases.claim(self.id, self.offers, {"validating_files"}) if not validating else None
+        validating = sum(running.job.status == "validating_files" for running in self.running)
+        places = {"queued": self.slots - (len(self.running) - validating), "validating_files": 1 - validating}
+        statuses = {status for status, free in places.items() if free > 0}
+        return self.leases.claim(self.id, self.offers, statuses) if statuses else None
 
     def _give_up(self, job: Job, why: str) -> None:
         """A job that cannot be begun or told of here."""

@@ -80,10 +80,10 @@ def test_nothing_is_lost_whoever_is_killed(kind: str, tmp_path: Path, request: p
         from sqlalchemy import create_engine, text
 
         server = request.getfixturevalue("postgres")
-        with create_engine(
-            server.replace("postgresql", "postgresql+psycopg") + "/postgres", isolation_level="AUTOCOMMIT"
-        ).connect() as connection:
+        engine = create_engine(f"{server}/postgres".replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
             connection.execute(text("CREATE DATABASE lost"))
+        engine.dispose()
         environment["LUTHIER_DATABASE"] = f"{server}/lost"
     folder = tmp_path / "home"
     folder.mkdir()
@@ -113,6 +113,7 @@ def test_nothing_is_lost_whoever_is_killed(kind: str, tmp_path: Path, request: p
         assert all(client.files.content(file).content == ROWS for file in files)
     finally:
         again.stop()
+    home.database.close()
     assert chaos.kills["worker"] >= 3, "too little was killed to show anything"
     print(f"{kind}: killed {dict(chaos.kills)}")
 

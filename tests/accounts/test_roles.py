@@ -34,7 +34,14 @@ def test_an_admin_may_all_in_its_project_and_only_one_for_every_project_what_con
 
 
 def test_a_member_works_and_neither_makes_keys_nor_reads_what_others_did():
-    assert PERMISSIONS.keys() - granted("member") == {"keys.read", "keys.write", "audit.read", "projects.write", "metrics.read", "logs.read"}
+    assert PERMISSIONS.keys() - granted("member") == {
+        "keys.read",
+        "keys.write",
+        "audit.read",
+        "projects.write",
+        "metrics.read",
+        "logs.read",
+    }
 
 
 def test_every_role_is_explained():

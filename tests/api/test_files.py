@@ -1,6 +1,5 @@
 """Files over HTTP, with OpenAI's shapes and words."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,6 @@ from luthier.api.platform import Platform
 from luthier.store.tables import files as table
 
 ROWS = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n'
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    opened = platform_in(tmp_path / "home")
-    yield opened
-    opened.database.close()
-
-
-@pytest.fixture
-def client(platform: Platform) -> Iterator[TestClient]:
-    """A member of the project `default`."""
-    with TestClient(create_app(platform), headers={"authorization": f"Bearer {key_for(platform)}"}) as client:
-        yield client
 
 
 def upload(client: TestClient, name: str = "train.jsonl", content: bytes = ROWS, **fields: str) -> Any:

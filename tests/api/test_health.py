@@ -1,21 +1,12 @@
 """What an operator looks at: alive, ready, and figures by route."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from tests.gateway import platform_in
 
 from luthier.api.app import create_app
 from luthier.api.platform import Platform
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    opened = platform_in(tmp_path / "home")
-    yield opened
-    opened.database.close()
 
 
 def test_it_is_alive_and_ready_without_a_key(platform: Platform):

@@ -2,31 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from tests.api.test_files import error_of
-from tests.gateway import key_for, platform_in
+from tests.gateway import key_for
 
-from luthier.api.app import create_app
 from luthier.api.platform import Platform
 from luthier.store.uploads import MOST_PART_BYTES
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    opened = platform_in(tmp_path / "home")
-    yield opened
-    opened.database.close()
-
-
-@pytest.fixture
-def client(platform: Platform) -> Iterator[TestClient]:
-    with TestClient(create_app(platform), headers={"authorization": f"Bearer {key_for(platform)}"}) as client:
-        yield client
 
 
 def begin(client: TestClient, **changed: Any) -> Any:

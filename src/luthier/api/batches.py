@@ -3,12 +3,13 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from luthier.accounts.audit import note
 from luthier.api.auth import Caller, may
+from luthier.api.chat_request import Metadata
 from luthier.api.errors import ApiError
-from luthier.api.files import EXPIRES_S
+from luthier.api.files import ExpiresAfter
 from luthier.api.pages import After, page
 from luthier.api.platform import Here
 from luthier.store.batches import Batch, BatchEnded, Batches, BatchNotFound, Wanted
@@ -20,18 +21,9 @@ Writes = Annotated[Caller, Depends(may("batches.write"))]
 
 Endpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/completions"]
 
-Word = Annotated[str, Field(max_length=64)]
-Text = Annotated[str, Field(max_length=512)]
 
 TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 """Statuses whose moments are told."""
-
-
-class OutputExpiresAfter(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    anchor: Literal["created_at"]
-    seconds: Annotated[int, Field(ge=EXPIRES_S[0], le=EXPIRES_S[-1])]
 
 
 class NewBatch(BaseModel):
@@ -42,8 +34,8 @@ class NewBatch(BaseModel):
     input_file_id: str
     endpoint: Endpoint
     completion_window: Literal["24h"]
-    metadata: Annotated[dict[Word, Text] | None, Field(max_length=16)] = None
-    output_expires_after: OutputExpiresAfter | None = None
+    metadata: Metadata | None = None
+    output_expires_after: ExpiresAfter | None = None
 
 
 def batches_of(here: Here) -> Batches:

@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
@@ -51,6 +52,16 @@ UPLOAD_FORM = {
 }
 
 router = APIRouter(tags=["files"])
+
+
+class ExpiresAfter(BaseModel):
+    """When a file ends: so many seconds after it was made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Field(ge=EXPIRES_S[0], le=EXPIRES_S[-1])]
+
 
 Reader = Annotated[Caller, Depends(may("files.read"))]
 Writer = Annotated[Caller, Depends(may("files.write"))]

@@ -10,7 +10,7 @@ from luthier.accounts.audit import note
 from luthier.api.auth import Caller, may
 from luthier.api.errors import ApiError
 from luthier.api.graders import grader_fault
-from luthier.api.pages import After, page
+from luthier.api.pages import After, metadata_of, page
 from luthier.api.platform import Here, Platform
 from luthier.api.wire_tuning import checkpoint_wire, event_number, event_wire, job_wire
 from luthier.jobs.records import JobError
@@ -80,7 +80,7 @@ def create(asked: Annotated[dict[str, Any], Body()], caller: Writes, here: Here,
 @router.get("")
 def list_jobs(caller: Reads, here: Here, request: Request, limit: Limit = 20, after: After = None) -> dict[str, Any]:
     """Jobs of the project, the newest first. `metadata[key]=value` picks those that have it; `metadata=null` those that have none."""
-    wanted = {key[9:-1]: value for key, value in request.query_params.items() if key.startswith("metadata[") and key.endswith("]")}
+    wanted = metadata_of(request)
     bare = request.query_params.get("metadata") == "null"
     found = here.tunings.newest(caller.project, limit + 1, after, wanted, bare)
     return page([job_wire(*told) for told in found], limit)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import Query
+from fastapi import Query, Request
 
 Order = Literal["asc", "desc"]
 After = Annotated[str | None, Query(description="The id after which the page begins.")]
@@ -16,3 +16,8 @@ def page(items: Sequence[dict[str, Any]], limit: int, ends: bool = False) -> dic
     if ends:
         told |= {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
     return told
+
+
+def metadata_of(request: Request) -> dict[str, str]:
+    """What a list is asked to have: `metadata[key]=value` in the query."""
+    return {key[9:-1]: value for key, value in request.query_params.items() if key.startswith("metadata[") and key.endswith("]")}

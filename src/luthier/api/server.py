@@ -15,7 +15,6 @@ from fastapi import FastAPI
 
 from luthier.errors import UserError
 
-PORT = 8321
 TRIED = 50
 """Ports from the wanted one on that are tried where it is taken."""
 

@@ -9,7 +9,7 @@ from luthier.accounts.audit import note
 from luthier.api.auth import Caller, may
 from luthier.api.chat_request import Metadata
 from luthier.api.errors import ApiError
-from luthier.api.pages import After, Order, page
+from luthier.api.pages import After, Order, metadata_of, page
 from luthier.api.platform import Here, Platform
 from luthier.store.stored import Kept
 
@@ -35,7 +35,7 @@ def list_stored(
     caller: Reads, here: Here, request: Request, model: str | None = None, limit: Limit = 20, order: Order = "asc", after: After = None
 ) -> dict[str, Any]:
     """Those of a model, and with all of `metadata[key]=value`."""
-    wanted = {key[9:-1]: value for key, value in request.query_params.items() if key.startswith("metadata[") and key.endswith("]")}
+    wanted = metadata_of(request)
     found = here.stored.list(caller.project, KIND, limit + 1, after, order == "asc", model, wanted)
     return page([_wire(kept) for kept in found], limit, ends=True)
 

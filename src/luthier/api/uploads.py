@@ -1,6 +1,6 @@
 """Uploads: files that come in parts."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.accounts.audit import note
 from luthier.api.errors import ApiError
-from luthier.api.files import EXPIRES_S, Writer, check_purpose, note_new, refuse_over_quota, telling, wire
+from luthier.api.files import ExpiresAfter, Writer, check_purpose, note_new, refuse_over_quota, telling, wire
 from luthier.api.multipart import read_form
 from luthier.api.platform import Here
 from luthier.store.uploads import MOST_BYTES, MOST_PART_BYTES, Upload
@@ -32,13 +32,6 @@ PART_FORM = {
 }
 
 router = APIRouter(tags=["uploads"])
-
-
-class ExpiresAfter(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    anchor: Literal["created_at"]
-    seconds: Annotated[int, Field(ge=EXPIRES_S[0], le=EXPIRES_S[-1])]
 
 
 class NewUpload(BaseModel):

@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
+from luthier.cli._home import DatabaseOption, HomeOption
+
 SECTION = "Platform"
 
 
 def command(
     out: Annotated[Path, typer.Argument(help="The file to write, such as luthier.tar.")],
     jobs: Annotated[bool, typer.Option("--jobs/--no-jobs", help="With the folders of jobs: records, metrics, checkpoints.")] = True,
-    home: Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")] = None,
-    database: Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")] = None,
+    home: HomeOption = None,
+    database: DatabaseOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")] = False,
 ) -> None:
     """Write all that the platform has into one file.

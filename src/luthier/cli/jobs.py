@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli._home import DatabaseOption, HomeOption, JsonOption
+
 if TYPE_CHECKING:
     from luthier.jobs.queue import Queue
     from luthier.jobs.records import Job
@@ -16,9 +18,6 @@ STYLES = {"succeeded": "green", "failed": "red", "cancelled": "dim", "running": 
 
 app = typer.Typer(no_args_is_help=True)
 
-HomeOption = Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")]
-DatabaseOption = Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")]
 JobArgument = Annotated[str, typer.Argument(help="A job's id, such as ftjob-….")]
 
 

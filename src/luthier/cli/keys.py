@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli._home import DatabaseOption, HomeOption, JsonOption
+
 if TYPE_CHECKING:
     from luthier.accounts.accounts import Accounts
     from luthier.accounts.keys import Key
@@ -17,10 +19,6 @@ WIDE, ROOMY = 160, 100
 STYLES = {"active": "green", "expired": "yellow", "revoked": "dim"}
 
 app = typer.Typer(no_args_is_help=True)
-
-HomeOption = Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")]
-DatabaseOption = Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")]
 
 
 @app.command()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli._home import DatabaseOption, HomeOption
+
 if TYPE_CHECKING:
     from luthier.arrivals.archive import Archive
     from luthier.arrivals.platform import Arriving
@@ -31,8 +33,8 @@ def command(
     devices: Annotated[int, typer.Option(min=1, help="On how many devices it ran: batches are multiplied by it.")] = 1,
     base_url: Annotated[str, typer.Option(help="With `openai`: where it answers.")] = OPENAI_URL,
     project: Annotated[str, typer.Option(help="With `openai`: the project here that gets the files.")] = "default",
-    home: Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")] = None,
-    database: Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")] = None,
+    home: HomeOption = None,
+    database: DatabaseOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")] = False,
 ) -> None:
     """Bring along settings of another tool as a run file, or everything that an OpenAI account has.

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli._home import DatabaseOption, HomeOption, JsonOption
+
 if TYPE_CHECKING:
     from luthier.store.models import Models
 
 SECTION = "Platform"
 
 app = typer.Typer(no_args_is_help=True)
-
-HomeOption = Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")]
-DatabaseOption = Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")]
 
 
 @app.command("list")
@@ -38,7 +36,7 @@ def list_(
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for column in ("model", "what it is", "since", "also called"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column != "also called", overflow="fold")  # a name is there to be copied
     for model in found:
         others = ", ".join(name for name, target in aliases.items() if target == model.name)
         kind = {"base": "base", "adapter": "tuned", "model": "tuned, whole weights"}[model.kind]

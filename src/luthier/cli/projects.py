@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli._home import DatabaseOption, HomeOption, JsonOption
+
 if TYPE_CHECKING:
     from luthier.accounts.accounts import Accounts
     from luthier.accounts.projects import Project
@@ -17,9 +19,6 @@ UNITS |= {"K": 10**3, "M": 10**6, "G": 10**9}
 
 app = typer.Typer(no_args_is_help=True)
 
-HomeOption = Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")]
-DatabaseOption = Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value, for a program.")]
 ProjectArgument = Annotated[str, typer.Argument(help="A project's name or id.")]
 SettingsArgument = Annotated[
     list[str], typer.Argument(help="What it may use, as key=value, such as max_files_bytes=10GB; none: as at first. `show` lists them.")

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
+from luthier.cli._home import DatabaseOption, HomeOption
+
 SECTION = "Platform"
 
 
 def command(
     host: Annotated[str, typer.Option(help="The address to listen on. Any other than this machine's own needs a key first.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Where it is taken, the next free one.", min=1, max=65535)] = 8321,
-    home: Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")] = None,
-    database: Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")] = None,
+    home: HomeOption = None,
+    database: DatabaseOption = None,
     alias: Annotated[
         list[str] | None, typer.Option(help="NAME=MODEL: let a name stand for a model; openai=MODEL: all of OpenAI's names.")
     ] = None,

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
+from luthier.cli._home import DatabaseOption, HomeOption
+
 SECTION = "Platform"
 
 
 def command(
-    home: Annotated[str | None, typer.Option(help="The platform's folder. Default: $LUTHIER_HOME, or ~/.luthier.")] = None,
-    database: Annotated[str | None, typer.Option(help="The database's URL. Default: $LUTHIER_DATABASE, or a file in the folder.")] = None,
+    home: HomeOption = None,
+    database: DatabaseOption = None,
     slots: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Leave when there is nothing to do.")] = False,
     lease: Annotated[float, typer.Option(min=1.0, help="Seconds without a word after which others take up this worker's jobs.")] = 30.0,

@@ -9,19 +9,23 @@ from sqlalchemy import update
 
 from luthier.jobs import request
 from luthier.jobs.process import Outcome
-from luthier.jobs.records import Job, tell
+from luthier.jobs.records import Job, JobError, tell
 from luthier.jobs.tuning_events import Told, checkpoint_event, note_events, step_events
 from luthier.jobs.tuning_results import ADAPTER_FILE, Snapshot, newest, results_csv, snapshots, tuned
 from luthier.jobs.tuning_steps import Cursor, estimated_finish, trained_tokens
 from luthier.jobs.tunings import Tuning, Tunings
 from luthier.spec import tuning as spec
 from luthier.spec.load import load_run
+from luthier.spec.tuning_request import OWN
 from luthier.store.files import insert_file
 from luthier.store.models import Model
 from luthier.store.tables import tunings as table
 
 RESULTS = "step_metrics.csv"
 RESULTS_PURPOSE = "fine-tune-results"
+
+JUDGED = ("score_model", "label_model")
+"""Graders that ask a model."""
 
 PERIOD_S = 1.0
 """Between two looks at a job's checkpoints."""
@@ -140,6 +144,8 @@ class TuningFollower:
         folder = self.tunings.models.laid_out(model)
         whole = model.kind == "model"
         details = tuning.method.get(tuning.method["type"]) or {}
+        ours = dict(tuning.luthier or {})
+        judge = ours.pop(OWN, None)
         return spec.Tuning(
             job=job.id,
             model=str(folder) if whole else model.base,
@@ -149,10 +155,36 @@ class TuningFollower:
             training_file=self._file(job, tuning.training_file),
             validation_file=self._file(job, tuning.validation_file) if tuning.validation_file else None,
             seed=tuning.seed,
-            grader=details.get("grader"),
+            grader=self._with_judges(job, details.get("grader")),
             response_format=details.get("response_format"),
-            luthier=tuning.luthier or {},
+            luthier=ours,
+            reward_model=str(self._run_of(job, judge)) if judge is not None else None,
         )
+
+    def _run_of(self, job: Job, name: str) -> Path:
+        """The run of a tuned reward model. Raises `UserError` where it is not on this machine."""
+        made = self.tunings.models.find(name, job.project).job
+        found = self.tunings.get(made, job.project) if made is not None else None
+        run = self._run(found[0]) if found is not None else None
+        if run is None or not run.is_dir():
+            raise JobError(f"`luthier.{OWN}`: {name} is no reward model that was tuned on this machine. Name one that a job here has made.")
+        return run
+
+    def _with_judges(self, job: Job, grader: Any) -> Any:
+        """A grader, each model that it asks named by its folder here. Raises `UserError` for one that was tuned: a base judges."""
+        if not isinstance(grader, dict):
+            return grader
+        named = dict(grader)
+        if grader.get("type") in JUDGED and isinstance(grader.get("model"), str):
+            model = self.tunings.models.find(grader["model"], job.project)
+            if model.weights is not None:
+                raise JobError(
+                    f"The grader asks {model.name}, which was tuned; while a job runs, only bases judge. Name a base as its model."
+                )
+            named["model"] = model.base
+        if isinstance(grader.get("graders"), dict):
+            named["graders"] = {name: self._with_judges(job, inner) for name, inner in grader["graders"].items()}
+        return named
 
     def _file(self, job: Job, number: str) -> spec.TuningFile:
         file = self.tunings.files.for_job(job.project, number)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select
 
-from luthier.errors import UserError
+from luthier.errors import ModelError, UserError
 from luthier.spec.run import ModelSpec
 from luthier.store import garbage
 from luthier.store.blobs import Blobs
@@ -93,9 +93,12 @@ class Models:
             path: a folder, or the id of a model in Hugging Face's cache. name: by default the id's or folder's last part, without capitals.
 
         Raises:
-            ModelError: it is not on this machine. UserError: a name that is taken by another model, or that cannot be one.
+            ModelNotFound: it is not on this machine. UserError: a name that is taken by another model, or that cannot be one.
         """
-        folder = str(local_folder(ModelSpec(path=path)).absolute())
+        try:
+            folder = str(local_folder(ModelSpec(path=path)).absolute())
+        except ModelError as error:  # it names the setting of a run, which nobody wrote here
+            raise ModelNotFound(str(error).removeprefix("`model.path`: ")) from error
         name = name or public_name(path)
         refuse_name(name)
         with self.database.write() as connection:

@@ -1,0 +1,67 @@
+"""What a fine-tuning job's process is given: models by their folders, whatever names its owner knows them by."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from luthier.jobs.queue import Queue
+from luthier.jobs.records import JobError
+from luthier.jobs.tuning_follower import TuningFollower
+from luthier.jobs.tunings import Tunings, Wanted
+from luthier.store.blobs import FolderBlobs
+from luthier.store.database import Database
+from luthier.store.files import Files
+from luthier.store.models import Model, ModelNotFound, Models
+
+JUDGE = {"type": "score_model", "name": "g", "model": "gpt-4o-mini", "input": [{"role": "user", "content": "{{sample.output_text}}"}]}
+MULTI = {"type": "multi", "name": "m", "graders": {"g": JUDGE}, "calculate_output": "g"}
+
+
+@pytest.fixture
+def tunings(database: Database, tmp_path: Path) -> Tunings:
+    blobs = FolderBlobs(tmp_path / "blobs")
+    return Tunings(database, Files(database, blobs), Models(database, blobs, tmp_path / "models"), tmp_path / "jobs")
+
+
+def begun(tunings: Tunings, grader: dict | None = None, **luthier: object) -> dict:
+    """What stands in the folder of a job that is about to be looked at."""
+    file = tunings.files.create("default", "t.jsonl", "fine-tune", [b"{}\n"])
+    inner = {"hyperparameters": {}, **({"grader": grader} if grader else {})}
+    model = tunings.models.find("starter", "default")
+    method = {"type": "reinforcement", "reinforcement": inner}
+    job, _ = tunings.create(Wanted("default", model, "starter", method, file.id, seed=1, luthier=luthier or None))
+    folder = TuningFollower(tunings).begun(Queue(tunings.database).get(job.id), validate=True)
+    return json.loads((folder / "job.json").read_text())["tuning"]
+
+
+def tuned(tunings: Tunings) -> tuple[str, Path]:
+    """A model that a job here has made, and where that job's run would lie."""
+    model = tunings.models.find("starter", "default")
+    job, _ = tunings.create(Wanted("default", model, "starter", {"type": "supervised", "supervised": {}}, "file-1", seed=1))
+    blob = tunings.files.blobs.put([b"weights"])
+    name = tunings.keep(job, 1, {}, {"adapter_model.safetensors": blob.sha256}, Model("", model.base, 0.0, kind="adapter"), last=True)
+    return name, tunings.folder / Path(job.folder).name / "run"
+
+
+def test_a_judge_is_named_by_its_folder_within_other_graders_too(tunings: Tunings):
+    tunings.models.set_alias("gpt-4o-mini", "starter")
+    base = tunings.models.find("starter", "default").base
+    assert begun(tunings, MULTI)["grader"]["graders"]["g"]["model"] == base
+
+
+def test_a_judge_that_is_not_there_or_was_tuned_fails_the_job(tunings: Tunings):
+    with pytest.raises(ModelNotFound, match="gpt-4o-mini"):
+        begun(tunings, JUDGE)
+    tunings.models.set_alias("gpt-4o-mini", tuned(tunings)[0])
+    with pytest.raises(JobError, match="only bases judge"):
+        begun(tunings, JUDGE)
+
+
+def test_a_reward_model_is_the_run_that_made_it(tunings: Tunings):
+    name, run = tuned(tunings)
+    with pytest.raises(JobError, match="no reward model that was tuned on this machine"):
+        begun(tunings, method="ppo", reward_model=name)
+    run.mkdir(parents=True)
+    told = begun(tunings, method="ppo", reward_model=name)
+    assert told["reward_model"] == str(run) and told["luthier"] == {"method": "ppo"}

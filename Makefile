@@ -5,11 +5,12 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 PROCESSES ?= 2
+CLIENTS := openai-cli litellm dspy instructor lm-eval node
 
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo case-study test test-slow package check format schema docs bench bench-serve lock clean
+.PHONY: help demo case-study test test-slow clients package check format schema docs bench bench-serve lock clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
@@ -38,8 +39,19 @@ case-study: .venv/.installed  ## demonstrations, rankings, reward models, PPO an
 test: .venv/.installed  ## the test suite, without the network
 	$(PY) -m pytest -n $(PROCESSES) -q
 
-test-slow: .venv/.installed  ## the tests that take longer, but for packaging
+test-slow: .venv/.installed clients  ## the tests that take longer, but for packaging
 	$(PY) -m pytest -n $(PROCESSES) -q -m slow --ignore tests/test_package.py
+
+clients: $(CLIENTS:%=.venv-clients/%/.installed)  ## an environment for each program of others' that is tried against the server
+
+# What cannot be installed here (no network, no Node) leaves no stamp: its tests say so and are skipped.
+.venv-clients/node/.installed: tests/clients/node/package-lock.json
+	@rm -f $@; mkdir -p $(@D); cp tests/clients/node/package.json $< $(@D)
+	@echo "Installing OpenAI's Node SDK"; npm ci --prefix $(@D) --no-audit --no-fund --silent && touch $@ || echo "It could not be installed: its test is skipped"
+
+.venv-clients/%/.installed: tests/clients/requirements-%.txt | .venv/.installed
+	@rm -f $@; $(PY) -m venv $(@D)
+	@echo "Installing $*"; $(@D)/bin/python -m pip install -qq --no-compile --retries 2 --requirement $< && touch $@ || echo "It could not be installed: its tests are skipped"
 
 package: .venv/.installed  ## build the wheel and install it into a clean environment (needs a package registry)
 	$(PY) -m pytest -q -m slow tests/test_package.py
@@ -76,5 +88,5 @@ lock:  ## write requirements.lock from what is installed in .venv
 	@mv requirements.lock.new requirements.lock && touch .venv/.installed && wc -l requirements.lock
 
 clean:  ## remove what can be made again: the environment, caches, builds (runs/ stays)
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,13 @@
 """The server under load: Luthier's gateway and sampler beside `transformers serve` with continuous batching, in alternation, over loopback.
 
-    python -m benchmarks.serving                                   # 15M and 125M shapes, 1, 8, 32, 64 clients, 1 and 100 adapters
+    python -m benchmarks.serving                                   # 15M and 125M shapes, 1, 8, 32, 64 clients, 1 and 100 adapters: 20 min
     python -m benchmarks.serving --shapes m15 --clients 32 --rounds 3
     python -m benchmarks.serving --shapes tiny --clients 2 --adapters 2 --seconds 3      # does the benchmark itself work?
 
 Each client asks for an answer of 64 tokens as a stream, and asks again when it has it. Counted: tokens a second of all clients, and from a
-request to its first token; meanwhile GET /v1/models is asked ten times a second. The peer serves the base alone.
+request to its first token; meanwhile Luthier is asked for GET /v1/models ten times a second. The peer serves the base alone, with those of
+its types of number and attention functions that a short search finds the fastest. The table goes to `results/serving.json` and `.md`, but
+for toys.
 """
 
 import argparse
@@ -13,31 +15,27 @@ import asyncio
 import json
 import os
 import random
-import shutil
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import httpx
-import torch
-from safetensors.torch import save_file
+import msgspec
 
+from benchmarks import peer as peers
 from benchmarks.inputs import CACHE, model_of
-from benchmarks.results import Spread, as_table
+from benchmarks.results import FOLDER, Spread, as_table
 from benchmarks.rows import sentence
+from benchmarks.served import PEER_SWEEP, PeerSettings, Server, ours, peer
 from benchmarks.shapes import SHAPES
-from luthier.store.blobs import blobs_of
-from luthier.store.home import Home
-from luthier.store.models import Model, Models, tuned_row
-from luthier.store.tables import models as models_table
 
-NEW, RANK = 64, 8
-START_S, PEER_PORT = 120.0, 18_777
+NEW = 64
+WARM_S, SEARCHED_S = 4.0, 6.0
+RESULTS = FOLDER / "serving.json"
+TOYS = {"tiny"}
 
 
 @dataclass
@@ -55,15 +53,6 @@ class Load:
         return self.tokens / self.seconds
 
 
-@dataclass(frozen=True)
-class Server:
-    """Where to ask, with which key, and by which names the models go."""
-
-    url: str
-    key: str
-    names: Sequence[str]
-
-
 async def loaded(server: Server, clients: int, seconds: float) -> Load:
     """So many clients, for so many seconds; answers under way at the end are counted as far as they have come."""
     load, until = Load(), time.perf_counter() + seconds
@@ -72,7 +61,9 @@ async def loaded(server: Server, clients: int, seconds: float) -> Load:
     async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=120.0, limits=limits) as client:
         began = time.perf_counter()
         tasks = [asyncio.create_task(_client(client, server, number, until, load)) for number in range(clients)]
-        await asyncio.gather(*tasks, asyncio.create_task(_lister(client, until, load)))
+        if server.home is not None:  # the peer's list is that of its cache, for which it asks the network
+            tasks.append(asyncio.create_task(_lister(client, until, load)))
+        await asyncio.gather(*tasks)
         load.seconds = time.perf_counter() - began
     return load
 
@@ -114,144 +105,166 @@ async def _client(client: httpx.AsyncClient, server: Server, number: int, until:
 async def _lister(client: httpx.AsyncClient, until: float, load: Load) -> None:
     while time.perf_counter() < until:
         asked = time.perf_counter()
-        answer = await client.get("/models")
-        if answer.status_code == 200:
+        try:
+            answer = await client.get("/models")
+        except httpx.HTTPError:
+            load.failures += 1
+        else:
+            load.failures += answer.status_code != 200
             load.listed.append(time.perf_counter() - asked)
         await asyncio.sleep(0.1)
 
 
-@contextmanager
-def ours(folder: Path, adapters: int, scratch: Path) -> Iterator[Server]:
-    """`luthier serve` with this base, and so many adapters of random weights on it."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    home = Home(str(scratch / "home"))
-    names = _adapters(home, folder, adapters, scratch)
-    said, log = scratch / "said.txt", scratch / "log.txt"
-    with said.open("w") as out, log.open("w") as err:
-        env = {**os.environ, "LUTHIER_HOME": str(home.folder)}
-        command = [sys.executable, "-m", "luthier.cli", "serve", "--no-worker", "--port", "18787"]
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=err)
-    try:
-        began = time.perf_counter()
-        while "Ctrl-C ends it" not in said.read_text():
-            assert process.poll() is None and time.perf_counter() - began < START_S, log.read_text()
-            time.sleep(0.05)
-        told = dict(part.split("=", 1) for part in said.read_text().split() if part.startswith("OPENAI_"))
-        yield Server(told["OPENAI_BASE_URL"], told["OPENAI_API_KEY"], names)
-    finally:
-        process.terminate()
-        process.wait(60)
+class Row(msgspec.Struct, frozen=True):
+    """One row of the table. Speeds are tokens a second, by round; `ratios` ours over the peer's of the same round."""
+
+    shape: str
+    clients: int
+    adapters: int
+    ours: tuple[float, ...]
+    peer: tuple[float, ...]
+    ratios: tuple[float, ...]
+    first_p50_s: float
+    first_p99_s: float
+    peer_first_p50_s: float | None
+    peer_first_p99_s: float | None
+    models_p99_s: float
+    failures: int
+    peer_failures: int
+    peer_settings: str
+    threads: int
+    measured: str
 
 
-def _adapters(home: Home, folder: Path, number: int, scratch: Path) -> list[str]:
-    """The names of the models: the base's own where there is no adapter."""
-    models = Models(home.database, blobs_of(home), home.folder / "models")
-    base = models.add_base(str(folder), "base")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-    heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
-    width = config.get("head_dim") or hidden // heads
-    shapes = {"q_proj": (heads * width, hidden), "v_proj": (kv * width, hidden)}
-    peft = {"peft_type": "LORA", "r": RANK, "lora_alpha": 16, "target_modules": sorted(shapes), "task_type": "CAUSAL_LM", "bias": "none"}
-    names = []
-    for index in range(number):
-        place = scratch / f"adapter-{index}"
-        place.mkdir()
-        draw = torch.Generator().manual_seed(index)
-        tensors = {}
-        for layer in range(layers):
-            for name, (rows, columns) in shapes.items():
-                at = f"base_model.model.model.layers.{layer}.self_attn.{name}"
-                tensors[f"{at}.lora_A.weight"] = torch.randn(RANK, columns, generator=draw) * 0.02
-                tensors[f"{at}.lora_B.weight"] = torch.randn(rows, RANK, generator=draw) * 0.02
-        save_file(tensors, place / "adapter_model.safetensors")
-        (place / "adapter_config.json").write_text(json.dumps({**peft, "base_model_name_or_path": str(folder)}), encoding="utf-8")
-        weights = {file.name: models.blobs.put_file(file).sha256 for file in sorted(place.iterdir())}
-        made = Model(f"ft:base:luthier::{index:08d}", base.base, time.time(), "default", "ftjob-none", "adapter", weights, {"base": "base"})
-        with home.database.write() as connection:
-            connection.execute(models_table.insert().values(tuned_row(made)))
-        names.append(made.name)
-    return names or [base.name]
+def measured(shape: str, options: argparse.Namespace) -> list[Row]:
+    """One shape: the search for the peer's settings, then both sides in alternation."""
+    folder = model_of(shape, options.cache, os.cpu_count() or 1).folder
+    found: dict[tuple[int, int], list[Load]] = {}
+    beside: dict[int, list[Load]] = {}
+    settings = searched(folder, max(options.clients), options) if options.peer else None
+    for _ in range(options.rounds):
+        for adapters in options.adapters:
+            with ours(folder, adapters, options.cache / "serving", "--no-worker") as server:
+                for clients, load in _all_loads(server, options):
+                    found.setdefault((clients, adapters), []).append(load)
+        if settings is not None:
+            with peer(folder, settings, options.cache / "serving-peer") as server:
+                for clients, load in _all_loads(server, options):
+                    beside.setdefault(clients, []).append(load)
+    return [_row(shape, key, loads, beside.get(key[0], []), settings) for key, loads in sorted(found.items())]
 
 
-@contextmanager
-def peer(folder: Path, scratch: Path) -> Iterator[Server]:
-    """`transformers serve` with continuous batching."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    program = Path(sys.executable).with_name("transformers")
-    options = ["--continuous-batching", "--device", "cpu", "--dtype", "bfloat16", "--port", str(PEER_PORT)]
-    with (scratch / "peer.log").open("w") as log:
-        process = subprocess.Popen(
-            [program, "serve", *options, str(folder)], stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-        )
-    try:
-        began = time.perf_counter()
-        while True:
-            assert process.poll() is None and time.perf_counter() - began < START_S, (scratch / "peer.log").read_text()
-            try:
-                if httpx.get(f"http://127.0.0.1:{PEER_PORT}/health", timeout=1.0).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                time.sleep(0.2)
-        yield Server(f"http://127.0.0.1:{PEER_PORT}/v1", "none", [str(folder)])
-    finally:
-        process.terminate()
-        process.wait(60)
+def _all_loads(server: Server, options: argparse.Namespace) -> list[tuple[int, Load]]:
+    """Each number of clients, after a short time that loads the model, and the adapters that it meets."""
+    asyncio.run(loaded(server, 2, min(WARM_S, options.seconds)))
+    return [(clients, asyncio.run(loaded(server, clients, options.seconds))) for clients in options.clients]
 
 
-def main() -> None:
+def searched(folder: Path, clients: int, options: argparse.Namespace) -> PeerSettings:
+    """The settings with which the peer is the fastest. Raises `SystemExit` where it serves with none of them."""
+    speeds: dict[PeerSettings, float] = {}
+    for settings in PEER_SWEEP:
+        try:
+            with peer(folder, settings, options.cache / "serving-peer") as server:
+                asyncio.run(loaded(server, 2, min(WARM_S, options.seconds)))
+                load = asyncio.run(loaded(server, clients, min(SEARCHED_S, options.seconds)))
+        except AssertionError as error:  # it did not start
+            print(f"  the peer with {settings}: {str(error)[-300:]}", flush=True)
+            continue
+        speeds[settings] = load.speed
+        print(f"  the peer with {settings}: {load.speed:,.0f} tokens/s, {load.failures} failures", flush=True)
+    if not any(speeds.values()):
+        raise SystemExit(f"`transformers serve` answers with none of its settings. {options.cache / 'serving-peer' / 'peer.log'} says why.")
+    return max(speeds, key=lambda settings: speeds[settings])
+
+
+def _row(shape: str, key: tuple[int, int], loads: list[Load], beside: list[Load], settings: PeerSettings | None) -> Row:
+    first, other = ([s for load in side for s in load.first] for side in (loads, beside))
+    return Row(
+        shape=shape,
+        clients=key[0],
+        adapters=key[1],
+        ours=tuple(load.speed for load in loads),
+        peer=tuple(load.speed for load in beside),
+        ratios=tuple(a.speed / b.speed for a, b in zip(loads, beside, strict=False) if b.speed),
+        first_p50_s=_at(first, 0.5),
+        first_p99_s=_at(first, 0.99),
+        peer_first_p50_s=_at(other, 0.5) if other else None,
+        peer_first_p99_s=_at(other, 0.99) if other else None,
+        models_p99_s=_at([s for load in loads for s in load.listed], 0.99),
+        failures=sum(load.failures for load in loads),
+        peer_failures=sum(load.failures for load in beside),
+        peer_settings="" if settings is None else str(settings),
+        threads=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        measured=datetime.now().isoformat(timespec="minutes"),
+    )
+
+
+def _at(values: Sequence[float], share: float) -> float:
+    """A quantile; 0 of nothing."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown."""
+    head = ("shape", "clients", "adapters", "tokens/s", "peer's", "ratio", "first token p50, p99", "peer's", "/v1/models p99", "failed")
+    peers_set = sorted({f"{row.shape}: {row.peer_settings}" for row in rows if row.peer_settings})
+    return as_table([head, *map(_cells, rows)]) + (f"\n\nThe peer, at its fastest: {'; '.join(peers_set)}." if peers_set else "")
+
+
+def _cells(row: Row) -> tuple[object, ...]:
+    theirs = "" if row.peer_first_p50_s is None else _span(row.peer_first_p50_s, row.peer_first_p99_s or 0.0)
+    return (
+        row.shape,
+        row.clients,
+        row.adapters,
+        f"{statistics.median(row.ours):,.0f}",
+        f"{statistics.median(row.peer):,.0f}" if row.peer else "",
+        Spread.of(row.ratios).text(1, "×") if row.ratios else "",
+        _span(row.first_p50_s, row.first_p99_s),
+        theirs,
+        f"{row.models_p99_s * 1000:,.0f} ms",
+        f"{row.failures}, the peer's {row.peer_failures}" if row.peer else row.failures,
+    )
+
+
+def _span(middle: float, end: float) -> str:
+    return f"{middle * 1000:,.0f}, {end * 1000:,.0f} ms"
+
+
+def keep(rows: Sequence[Row], path: Path) -> list[Row]:
+    """The results file, with these rows in the place of earlier ones."""
+    known = msgspec.json.decode(path.read_bytes(), type=list[Row]) if path.is_file() else []
+    new = {(row.shape, row.clients, row.adapters) for row in rows}
+    kept = sorted([*(row for row in known if (row.shape, row.clients, row.adapters) not in new), *rows], key=_order)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    path.with_suffix(".md").write_text(table(kept) + "\n", encoding="utf-8")
+    return kept
+
+
+def _order(row: Row) -> tuple[int, int, int]:
+    return SHAPES[row.shape].num_parameters, row.clients, row.adapters
+
+
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["m15", "m125"])
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 8, 32, 64])
     parser.add_argument("--adapters", nargs="+", type=int, default=[0, 1, 100], help="0: the base itself")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="measure `transformers serve`, too")
     parser.add_argument("--cache", type=Path, default=CACHE)
-    options = parser.parse_args()
-    rows: list[tuple[object, ...]] = [
-        ("shape", "clients", "adapters", "tokens/s", "peer's", "ratio", "first token p50, p99", "/v1/models p99", "failed")
-    ]
+    parser.add_argument("--out", type=Path, help=f"the results file (default: {RESULTS.name}; of toys, beside the models)")
+    options = parser.parse_args(given)
+    if options.peer:
+        peers.install()
+    out = options.out or (options.cache / "quick" / RESULTS.name if TOYS & set(options.shapes) else RESULTS)
     for shape in options.shapes:
-        folder = model_of(shape, options.cache, os.cpu_count() or 1).folder
-        found: dict[tuple[int, int], list[Load]] = {}
-        beside: dict[int, list[Load]] = {}
-        for _ in range(options.rounds):
-            for adapters in options.adapters:
-                with ours(folder, adapters, options.cache / "serving") as server:
-                    asyncio.run(loaded(server, 2, min(5.0, options.seconds)))  # loads the model, and the adapters that it meets
-                    for clients in options.clients:
-                        found.setdefault((clients, adapters), []).append(asyncio.run(loaded(server, clients, options.seconds)))
-            if not options.no_peer:
-                with peer(folder, options.cache / "serving-peer") as server:
-                    asyncio.run(loaded(server, 2, min(5.0, options.seconds)))
-                    for clients in options.clients:
-                        beside.setdefault(clients, []).append(asyncio.run(loaded(server, clients, options.seconds)))
-        rows += [_row(shape, clients, adapters, loads, beside.get(clients, [])) for (clients, adapters), loads in sorted(found.items())]
-    print(as_table(rows))
-
-
-def _row(shape: str, clients: int, adapters: int, loads: list[Load], beside: list[Load]) -> tuple[object, ...]:
-    first = sorted(seconds for load in loads for seconds in load.first)
-    listed = sorted(seconds for load in loads for seconds in load.listed)
-    ratio = Spread.of(a.speed / b.speed for a, b in zip(loads, beside, strict=True)).text(1, "×") if beside else ""
-    return (
-        shape,
-        clients,
-        adapters,
-        f"{statistics.median(load.speed for load in loads):,.0f}",
-        f"{statistics.median(load.speed for load in beside):,.0f}" if beside else "",
-        ratio,
-        f"{_at(first, 0.5) * 1000:,.0f}, {_at(first, 0.99) * 1000:,.0f} ms",
-        f"{_at(listed, 0.99) * 1000:,.0f} ms",
-        sum(load.failures for load in loads),
-    )
-
-
-def _at(ordered: Sequence[float], share: float) -> float:
-    """A quantile of numbers in order."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+        print(f"{SHAPES[shape].title}", flush=True)
+        rows = keep(measured(shape, options), out)
+    print(f"{table(rows)}\n\n{out}")
 
 
 if __name__ == "__main__":

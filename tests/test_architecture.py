@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "luthier"
 GROUND = [{"errors"}, {"spec"}, {"data", "text", "graders"}]
 """Floors from the lowest up. What both wings stand on: no torch, no transformers."""
 TRAINING = [{"losses", "batches", "adapters"}, {"models"}, {"methods", "rewards"}, {"evaluate"}, {"engine", "serve"}, {"recipes"}]
-PLATFORM = [{"store"}, {"accounts", "arrivals", "jobs", "feedback"}, {"api"}, {"web"}]
+PLATFORM = [{"store", "client"}, {"accounts", "arrivals", "jobs", "feedback"}, {"api"}, {"web"}]
 """No torch, no transformers."""
 TOP = [{"cli"}]
 """The only room that may enter both wings."""
@@ -43,6 +43,8 @@ MAX_FUNCTION_LINES = 80
 IMPORT_NAMES = {
     "pyyaml": "yaml",
     "mlflow-skinny": "mlflow",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
+    "opentelemetry-sdk": "opentelemetry",
     "scikit-learn": "sklearn",
     "python-multipart": "python_multipart",
     "prometheus-client": "prometheus_client",
@@ -52,7 +54,7 @@ BROUGHT_ALONG = {"anyio", "pydantic_core", "referencing", "starlette"}
 """Packages that are a part of a declared one."""
 
 
-PLATFORM_EXTRAS = ("postgres", "s3")
+PLATFORM_EXTRAS = ("otel", "postgres", "s3")
 """What the platform imports where somebody asks for it."""
 
 

@@ -275,6 +275,27 @@ def test_a_batch_that_is_late_tells_of_each_request_why(client: TestClient, plat
     assert {line["error"]["code"] for line in answers(client, batch["error_file_id"])} == {"batch_expired"}
 
 
+def test_a_batch_ends_when_its_key_is_revoked(client: TestClient, platform: Platform):
+    """What was answered before stays; of all else it is told why there is no answer."""
+    id = begun(client, lines_of([request(number) for number in range(200)])).json()["id"]
+    (known,) = [key for key in platform.accounts.keys.of("default") if key.role == "member"]
+
+    def hears(text: str) -> Piece | None:
+        if text == "number 20":
+            platform.accounts.revoke(known.id)
+        time.sleep(0.005)
+        return None
+
+    platform.backend.hears = hears  # type: ignore[attr-defined]
+    reader = TestClient(create_app(platform), headers={"authorization": f"Bearer {key_for(platform)}"})
+    batch = worked(platform, reader, id)
+    counts = batch["request_counts"]
+    assert batch["status"] == "cancelled" and 0 < counts["completed"] < 200 and counts["completed"] + counts["failed"] == 200
+    assert len(answers(reader, batch["output_file_id"])) == counts["completed"]
+    (error,) = {json.dumps(line["error"]) for line in answers(reader, batch["error_file_id"])}
+    assert json.loads(error)["code"] == "key_revoked" and "opens nothing any more" in json.loads(error)["message"]
+
+
 def test_its_file_may_be_deleted_meanwhile(client: TestClient, platform: Platform):
     batch = begun(client, lines_of([request(1)])).json()
     client.delete(f"/v1/files/{batch['input_file_id']}")

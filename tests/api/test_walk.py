@@ -26,9 +26,13 @@ from luthier.api.auth import anyone, may, permission_of
 from luthier.api.platform import Platform
 from luthier.jobs.tunings import Wanted as WantedJob
 from luthier.store.database import Database
+from luthier.store.feedback import Entry
 from luthier.store.tables import batches, eval_items, eval_runs, evals, metadata, models, stored, uploads
 
 PARAMETER = re.compile(r"\{(\w+)\}")
+
+CHOSEN = {"name": "record.json"}
+"""What a path may hold that is no id: one of a few words."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Operation:
         return PARAMETER.findall(self.path)
 
     def at(self, ids: dict[str, str]) -> str:
-        return PARAMETER.sub(lambda found: ids[found[1]], self.path)
+        return PARAMETER.sub(lambda found: ids.get(found[1]) or CHOSEN[found[1]], self.path)
 
 
 def operations(app: FastAPI) -> list[Operation]:
@@ -116,6 +120,7 @@ UNKNOWN = {
     "output_item_id": "outputitem_unknown",
     "key": "key_unknown",
     "project": "unknown",
+    "feedback": "feedback_987654321",
 }
 """Ids of nothing, by the name of the parameter. `belongings` makes one of each that is something."""
 
@@ -140,6 +145,11 @@ def belongings(platform: Platform, project: str) -> dict[str, str]:
         "key": platform.accounts.keys.create(Wanted(project, "rater"))[0].id,
         "project": project,
     }
+    run = platform.home.jobs / Path(job.folder).name / "run"
+    run.mkdir(parents=True)
+    (run / "record.json").write_text("{}")
+    said = Entry(project, "key_1", "key_1", "thumb", None, [], [[]], [], 0, {"thumb": "up"}, None, {}, (ids["completion"],))
+    ids["feedback"] = f"feedback_{platform.feedback.add(said).number}"
     kept = {"project": project, "model": "starter", "request": {"messages": [], "turns": []}, "request_id": "req_1", "created_at": 1.0}
     upload = {"purpose": "fine-tune", "filename": "a.jsonl", "mime_type": "text/jsonl", "bytes": 3, "status": "pending"}
     tuned = {"base": starter.base, "kind": "adapter", "weights": {}, "lineage": {}, "created_at": 1.0}
@@ -195,7 +205,7 @@ def test_only_signs_of_life_are_for_anyone(untouched: tuple[Platform, FastAPI]):
 
 
 def test_every_kind_of_id_is_known_here(untouched: tuple[Platform, FastAPI]):
-    assert {name for one in operations(untouched[1]) for name in one.parameters} <= UNKNOWN.keys()
+    assert {name for one in operations(untouched[1]) for name in one.parameters} <= UNKNOWN.keys() | CHOSEN.keys()
 
 
 @pytest.mark.parametrize("key", [None, "", "sk-proj-0123456789abcdef0123456789", "lt-" + "A" * 40, "ключ"])
@@ -255,6 +265,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "POST /v1/uploads": {"filename": "a.jsonl", "purpose": "fine-tune", "bytes": 3, "mime_type": "text/jsonl"},
     "POST /v1/chat/completions/{completion}": {"metadata": {"a": "b"}},
     "POST /api/projects": {"name": "another"},
+    "POST /api/feedback": {"prompt": "Hi", "answers": ["Hello"], "thumb": "up"},
 }
 
 
@@ -275,6 +286,10 @@ NAMED_IN_BODIES: list[tuple[str, Callable[[dict[str, str], dict[str, str]], dict
     ("/v1/embeddings", lambda ids, own: {"model": ids["model"], "input": "Hi"}),
     ("/v1/responses", lambda ids, own: {"model": ids["model"], "input": "Hi"}),
     ("/v1/responses", lambda ids, own: {"model": "starter", "input": "Hi", "previous_response_id": ids["response"]}),
+    (
+        "/api/feedback",
+        lambda ids, own: {"completion": ids["completion"], "thumb": "up"},
+    ),
     (
         "/v1/batches",
         lambda ids, own: {"input_file_id": ids["file_id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"},

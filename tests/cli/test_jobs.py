@@ -1,6 +1,10 @@
 """`luthier jobs` and `luthier worker` as somebody types them."""
 
 import json
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +67,24 @@ def test_what_cannot_be_submitted_is_told_at_once(luthier, home: Path, arguments
     assert code == 1 and said in err
     _, out, _ = luthier("jobs", "list", "--json")
     assert json.loads(out) == [] and not list(home.glob("jobs/*"))
+
+
+@pytest.mark.slow
+def test_a_plan_decides_who_trains(luthier, toy_rows: Path):
+    """The small worker looks at the files, and the plan says that they are too much for it; a larger one trains."""
+    settings = ["train.max_steps=2", "train.threads=1", "evaluation.prompts=[]", "--model", "starter"]
+    _, out, _ = luthier("jobs", "submit", "sft", "--data", toy_rows, *settings)
+    job = out.split()[0]
+    small = subprocess.Popen([sys.executable, "-m", "luthier.cli", "worker", "--memory", "0.2"])
+    try:
+        until = time.monotonic() + 120
+        while "No worker that is here can run this job" not in luthier("jobs", "show", job)[1]:
+            assert time.monotonic() < until, luthier("jobs", "show", job)[1]
+            time.sleep(0.5)
+        _, listed, _ = luthier("jobs", "list")
+        assert re.search(r"it needs 0\.[3-9] GiB of memory, and the largest has 0\.2 GiB", listed), listed
+        assert luthier("worker", "--until-idle")[0] == 0
+    finally:
+        small.terminate()
+        small.wait(30)
+    assert "The job has successfully completed" in luthier("jobs", "show", job)[1]

@@ -55,6 +55,13 @@ def serve(home: Path, *options: str, **environment: str) -> Served:
     return Served(url[1], kept.read_text(), home, process)
 
 
+def pointed_at(served: Served, folder: Path) -> dict[str, str]:
+    """Environment variables that point other programs at the gateway, and what they keep at a folder."""
+    kept = dict.fromkeys(["HOME", "HF_HOME", "DSPY_CACHEDIR"], str(folder))
+    ours = {"OPENAI_BASE_URL": served.url, "OPENAI_API_KEY": served.key, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "COLUMNS": "240"}
+    return {**os.environ, **ours, **kept, "HF_DATASETS_OFFLINE": "1"}
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One for all tests of a file; where a test fails, its log is shown."""

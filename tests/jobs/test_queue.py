@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from luthier.jobs.leases import BACKOFF_S, MOST_FAILURES, MOST_LOSSES, Leases, fits
+from luthier.jobs.fitting import fits
+from luthier.jobs.leases import BACKOFF_S, MOST_FAILURES, MOST_LOSSES, Leases
 from luthier.jobs.queue import Asked, Queue
 from luthier.jobs.records import Job, JobError, LeaseLost
 from luthier.jobs.transitions import ENDED, NEXT

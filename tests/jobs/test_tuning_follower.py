@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from luthier.jobs.leases import Leases
 from luthier.jobs.queue import Queue
 from luthier.jobs.records import JobError
 from luthier.jobs.tuning_follower import TuningFollower
@@ -65,3 +66,21 @@ def test_a_reward_model_is_the_run_that_made_it(tunings: Tunings):
     run.mkdir(parents=True)
     told = begun(tunings, method="ppo", reward_model=name)
     assert told["reward_model"] == str(run) and told["luthier"] == {"method": "ppo"}
+
+
+def test_what_no_worker_here_has_is_said_when_a_job_is_made(tunings: Tunings):
+    """Before anybody has looked at its files; where all is there, nothing is said."""
+    leases = Leases(tunings.database)
+    offers = {"kind": ["tune"], "method": ["grpo"], "memory_bytes": 2**20, "sandbox": False}
+    leases.here("small", "host", 1, offers)
+    python = {"type": "python", "name": "p", "source": "def grade(sample, item): return 1"}
+    file = tunings.files.create("default", "t.jsonl", "fine-tune", [b"{}\n"])
+    model = tunings.models.find("starter", "default")
+    wanted = Wanted("default", model, "starter", {"type": "reinforcement", "reinforcement": {"grader": python}}, file.id, seed=1)
+    made, _ = tunings.create(wanted)
+    told = Queue(tunings.database).events(made.id)[-1]
+    assert told.level == "warn" and "its Python grader runs only in a sandbox" in told.message
+    assert "of memory, and the largest has 0.0 GiB" in told.message
+    leases.here("large", "host", 2, {**offers, "memory_bytes": 2**34, "sandbox": True})
+    again, _ = tunings.create(wanted)
+    assert [event.level for event in Queue(tunings.database).events(again.id)] == ["info", "info"]

@@ -20,7 +20,7 @@ from luthier.jobs.queue import Asked, Queue
 from luthier.jobs.worker import Worker
 from luthier.store.database import Database
 
-OFFERS = {"kind": ["check", "train"]}
+OFFERS = {"kind": ["check", "train"], "method": ["sft"], "memory_bytes": 2**34}
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:

@@ -140,7 +140,8 @@ def test_a_fault_in_the_file_is_the_jobs_error_and_the_rest_is_noted(make: Any, 
 
 def test_what_our_preflight_finds_fails_the_job_with_its_sentence(make: Any, tmp_path: Path):
     rows = toy_conversations(12)
-    found = validate(make(validation_file=file_of(tmp_path, "valid", rows[:2])), tmp_path)
+    strict = {**QUICK, "preflight.accept": []}
+    found = validate(make(validation_file=file_of(tmp_path, "valid", rows[:2]), luthier=strict), tmp_path)
     assert found.error is not None
     assert found.error["code"] == "training_error"
     assert "file-train.jsonl:1 is file-valid.jsonl:1" in found.error["message"]
@@ -215,6 +216,86 @@ def test_reinforcement_draws_answers_and_keeps_the_best(make: Any, tmp_path: Pat
     events = step_events(tmp_path / "job" / "run", ended=True)[0]
     assert "train mean reward=" in events[0].message
     assert "full_valid_mean_reward" in events[0].data
+
+
+NUMBER = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
+
+
+def test_reinforcement_holds_answers_to_the_response_format_and_tells_of_each_grader(make: Any, tmp_path: Path):
+    """Random weights write {"n": 1} or {"n": 2}: one grader gives 1 to each, the other to those with a 1; the sum is learned from."""
+    pytest.importorskip("llguidance", reason="needs luthier[grammar]")
+    rows = [{"messages": [{"role": "user", "content": f"Say {k}."}]} for k in range(10)]
+    whole = {**GRADER, "name": "whole", "input": "{{sample.output_json.n}}", "reference": "1|2", "operation": "ne"}
+    one = {**GRADER, "name": "one", "input": "{{sample.output_json.n}}", "reference": "1", "operation": "eq"}
+    asked = make(
+        method="reinforcement",
+        training_file=file_of(tmp_path, "tasks", rows),
+        validation_file=file_of(tmp_path, "held", [{"messages": [{"role": "user", "content": "Say it."}]}]),
+        grader={"type": "multi", "name": "both", "graders": {"whole": whole, "one": one}, "calculate_output": "whole + one"},
+        response_format={"type": "json_schema", "json_schema": {"name": "number", "schema": NUMBER}},
+        hyperparameters={"n_epochs": 1, "batch_size": 5, "eval_samples": 2, "eval_interval": 1},
+        luthier={**QUICK, "method.rollout.max_new_tokens": 60},
+    )
+    request.write(tmp_path / "job", "tune", tuning=asked)
+    valid = work(tmp_path / "job", validate_only=True)
+    assert valid["status"] == "valid" and not [note for note in valid["details"]["notes"] if "response_format" in note["message"]]
+    assert work(tmp_path / "job")["status"] == "succeeded"
+    event = step_events(tmp_path / "job" / "run", ended=True)[0][0]
+    graders = {told["name"]: told for told in event.data["scores"]["graders"]}
+    errors = event.data["errors"]["graders"][0]
+    assert graders["whole"]["train_reward_mean"] == graders["whole"]["valid_reward_mean"] == 1.0
+    assert 0 < graders["one"]["train_reward_mean"] < 1
+    assert event.data["train_mean_reward"] == pytest.approx(1 + graders["one"]["train_reward_mean"])
+    assert (
+        errors["train_sample_parse_error_mean"]
+        == errors["train_sample_parse_error_count"]
+        == event.data["full_valid_mean_parse_error"]
+        == 0
+    )
+    assert event.message.endswith("full validation mean parse error=0.00")
+
+
+@pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"type": "string", "pattern": "("}])
+def test_a_response_format_that_cannot_be_held_to_fails_the_job_at_once(make: Any, tmp_path: Path, schema: dict[str, Any]):
+    pytest.importorskip("llguidance", reason="needs luthier[grammar]")
+    rows = [{"messages": [{"role": "user", "content": f"Say {k}."}]} for k in range(10)]
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    asked = make(method="reinforcement", training_file=file_of(tmp_path, "tasks", rows), grader=GRADER, response_format=form)
+    request.write(tmp_path / "job", "tune", tuning=asked)
+    outcome = work(tmp_path / "job", validate_only=True)
+    assert outcome["status"] == "failed" and "cannot be held to" in outcome["error"]["message"]
+
+
+def test_rows_with_images_are_skipped_and_told(make: Any, tmp_path: Path):
+    """As OpenAI skips images that it cannot use. The others keep their line numbers."""
+    seen = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
+    picture = {"messages": [{"role": "user", "content": seen}, {"role": "assistant", "content": "A sign."}]}
+    rows = toy_conversations(11)
+    file = file_of(tmp_path, "train", [picture, *rows[:6], picture, *rows[6:]])
+    files = {"training_file": file, "validation_file": file_of(tmp_path, "valid", rows[10:])}
+    request.write(tmp_path / "job", "tune", tuning=make(**files, hyperparameters={"n_epochs": 1, "batch_size": 6}))
+    valid = work(tmp_path / "job", validate_only=True)
+    told = [note["message"] for note in valid["details"]["notes"]]
+    assert told[0] == "file-train: 2 examples have images and were skipped, because this model learns text alone (line 1, 8)."
+    assert told[1].startswith("1 training row stands in the validation file, too (file-train.jsonl:13)")
+    assert work(tmp_path / "job")["status"] == "succeeded"
+    few = make(training_file=file_of(tmp_path, "few", [picture] * 10 + rows[:1]))
+    error = validate(few, tmp_path / "job").error
+    assert error is not None and error["code"] == "invalid_n_examples"
+
+
+def test_rows_that_stand_in_both_files_are_told_and_no_failure(make: Any, tmp_path: Path):
+    """As at OpenAI, whose users have such files."""
+    rows = toy_conversations(16)
+    files = {"training_file": file_of(tmp_path, "train", rows[:12]), "validation_file": file_of(tmp_path, "valid", rows[9:])}
+    request.write(tmp_path / "job", "tune", tuning=make(**files, hyperparameters={"n_epochs": 1, "batch_size": 6}))
+    valid = work(tmp_path / "job", validate_only=True)
+    assert valid["status"] == "valid"
+    (note,) = [note for note in valid["details"]["notes"] if "validation file, too" in note["message"]]
+    assert note["level"] == "warn" and note["message"].startswith(
+        "3 training rows stand in the validation file, too (file-train.jsonl:10, "
+    )
+    assert work(tmp_path / "job")["status"] == "succeeded"
 
 
 def test_a_grader_that_fails_is_the_graders_error(make: Any, tmp_path: Path):

@@ -74,9 +74,9 @@ def test_a_batch_without_failures_has_no_file_of_them(batches: Batches):
 def test_cancelling_is_heard_at_the_next_beat(batches: Batches):
     id = made(batches).id
     batches.take("one")
-    assert batches.beat(id, "one") == ("validating", False)
+    assert batches.beat(id, "one") == ("validating", False, False)
     assert batches.cancel("p", id).status == batches.cancel("p", id).status == "cancelling"
-    assert batches.beat(id, "one") == ("cancelling", False)
+    assert batches.beat(id, "one") == ("cancelling", False, False)
     batches.refuse(id, "one", [{"code": "x"}])
     with pytest.raises(BatchEnded, match="Cannot cancel a batch with status 'failed'"):
         batches.cancel("p", id)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Connection, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
 from luthier.accounts.audit import note
@@ -114,9 +114,16 @@ class Accounts:
         self._admitted = {digest: one for digest, one in self._admitted.items() if one.caller.key != number}
         return revoked
 
-    def may_create_job(self, project: str) -> str | None:
-        """Why a project gets no further job: a sentence, or None where it does."""
+    def may_create_job(self, project: str, within: Connection | None = None) -> str | None:
+        """Why a project gets no further job: a sentence, or None where it does.
+
+        Args:
+            within: a transaction that then makes the job; until it ends, no other one makes any for this project.
+        """
         found = self.projects.get(project)
+        if within is not None:
+            within.execute(select(projects.c.id).where(projects.c.id == found.id).with_for_update())
+            return no_more_jobs(within, found)
         with self.database.read() as connection:
             return no_more_jobs(connection, found)
 

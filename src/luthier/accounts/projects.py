@@ -3,14 +3,15 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.engine import Row
 
 from luthier.errors import SettingsError, UserError
-from luthier.spec.base import Spec
+from luthier.spec.accounts import Moderation as Moderation
+from luthier.spec.accounts import ProjectSettings as ProjectSettings
 from luthier.spec.nearest import did_you_mean
 from luthier.store.database import Database, now
 from luthier.store.ids import new
@@ -24,72 +25,6 @@ NAME = re.compile(r"(?!proj_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 class ProjectError(UserError):
     """A project that is not there, or cannot be made."""
-
-
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from error
-    return pattern
-
-
-Pattern = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_compiles)]
-
-EMAIL_AND_NUMBERS = (r"[\w.+-]+@[\w-]+\.[\w.]+", r"\+?\d[\d -]{5,}\d")
-
-
-class Rule(Spec):
-    """A regular expression, read without regard to capitals, and what it is a sign of."""
-
-    category: str = Field(min_length=1, max_length=64)
-    """As answers name it, such as `violence`."""
-    pattern: Pattern
-    """What is looked for."""
-    where: Literal["input", "output", "both"] = "both"
-    """In what is asked, in what is said, or in both."""
-
-
-class Moderation(Spec):
-    """What is looked for in what a model is asked and says: by rules, by a model that was tuned to classify, or by both."""
-
-    rules: tuple[Rule, ...] = ()
-    """Each of which refuses what it matches."""
-    classifier: str | None = None
-    """The name of a model that answers a text with its class."""
-    refused: tuple[str, ...] = ()
-    """Classes that are refused."""
-
-
-class ProjectSettings(Spec):
-    """What a project may use, no limit where nothing is said; and what is looked for and kept of what its models are asked."""
-
-    max_open_jobs: int | None = Field(None, ge=0)
-    """Jobs that have not ended: waiting, running or paused. One more is refused when it is asked for."""
-
-    max_files_bytes: int | None = Field(None, ge=0)
-    """Bytes of all its files together. A file beyond that is refused."""
-
-    trained_tokens_per_month: int | None = Field(None, ge=0)
-    """A budget: tokens that its finished jobs were trained on since the first of the month, UTC. Once it is spent, jobs are refused."""
-
-    requests_per_minute: int | None = Field(None, ge=1)
-    """For each of its keys, at each gateway. It may save up one minute's worth."""
-
-    tokens_per_minute: int | None = Field(None, ge=1)
-    """Tokens read and written by models, for each of its keys, at each gateway."""
-
-    moderation: dict[str, Moderation] = {}
-    """What models must not be asked or say, by the model's name; `*` for all that are not named."""
-
-    log_requests: bool = False
-    """Keep what models were asked and what they said, for monitoring and the next round of training."""
-
-    log_days: int = Field(30, ge=1)
-    """After so many days what was logged is deleted."""
-
-    redact: tuple[Pattern, ...] = EMAIL_AND_NUMBERS
-    """Regular expressions: what they match is replaced in what is logged. By default e-mail addresses, and numbers of 7 digits and more."""
 
 
 @dataclass(frozen=True)

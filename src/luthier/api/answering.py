@@ -60,6 +60,8 @@ async def answers(request: Request, here: Platform, caller: Caller, model: Model
             yield piece
     finally:
         await close(pieces)
+        here.tokens[caller.project, model.name, "prompt"] += usage.prompt_tokens
+        here.tokens[caller.project, model.name, "completion"] += usage.completion_tokens
         if settings.log_requests:
             with anyio.CancelScope(shield=True):
                 entry = _entry(request, caller, model, ask, said, usage, time.perf_counter() - began)

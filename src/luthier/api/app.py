@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import anyio
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ from luthier.api import (
     errors,
     eval_runs,
     evals,
+    feedback,
     files,
     fine_tuning,
     graders,
@@ -24,8 +26,10 @@ from luthier.api import (
     logs,
     models,
     moderations,
+    plans,
     projects,
     responses,
+    runs,
     stored,
     uploads,
 )
@@ -35,8 +39,13 @@ from luthier.api.bodies import SoundBodies
 from luthier.api.envelope import Envelope
 from luthier.api.evals_running import EvalRunner
 from luthier.api.figures import Counted, Figures
+from luthier.api.planning import Planner
 from luthier.api.platform import Platform
+from luthier.api.traces import Traced
 from luthier.api.upkeep import upkeep
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 OPENAI = [
     files.router,
@@ -59,12 +68,12 @@ OPENAI = [
 BATCHED = [chat.router, completions.router, responses.router, embeddings.router]
 """What a batch can ask."""
 
-OURS = [projects.router, keys.router, audit.router, logs.router]
+OURS = [projects.router, keys.router, audit.router, logs.router, feedback.router, runs.router, plans.router]
 """Under /api."""
 
 
-def create_app(platform: Platform) -> FastAPI:
-    """The gateway of a platform. It imports neither torch nor transformers."""
+def create_app(platform: Platform, traces: "TracerProvider | None" = None) -> FastAPI:
+    """The gateway of a platform. It imports neither torch nor transformers. `traces`: where a span of each request goes, if anywhere."""
     app = FastAPI(
         title="Luthier",
         version=version("luthier"),
@@ -75,6 +84,7 @@ def create_app(platform: Platform) -> FastAPI:
         default_response_class=errors.JsonResponse,
         redirect_slashes=False,
     )
+    app.state.planner = Planner()
     app.state.platform, app.state.figures = platform, Figures()
     errors.install(app)
     for router in OPENAI:
@@ -85,6 +95,8 @@ def create_app(platform: Platform) -> FastAPI:
     app.add_middleware(SoundBodies)
     app.add_middleware(Door)
     app.add_middleware(AzurePaths)
+    if traces is not None:
+        app.add_middleware(Traced, provider=traces)
     app.add_middleware(Counted, figures=app.state.figures)
     app.add_middleware(Envelope)  # the last one added is the outermost
     return app

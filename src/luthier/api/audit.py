@@ -1,14 +1,16 @@
 """The record of who did what in a project."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
 from luthier.accounts.audit import Entry, entries
 from luthier.api.auth import Caller, may
 from luthier.api.errors import ApiError
-from luthier.api.pages import After, page
+from luthier.api.pages import After, listed
 from luthier.api.platform import Here
+from luthier.spec.accounts import AuditEntry
+from luthier.spec.wire import Page
 
 router = APIRouter(prefix="/audit", tags=["Audit"])
 
@@ -24,10 +26,10 @@ def list_entries(
     after: After = None,
     action: Annotated[str | None, Query(description="`files.delete`, or `files` for all that was done with files.")] = None,
     key: Annotated[str | None, Query(description="What was done with this key, by its id.")] = None,
-) -> dict[str, Any]:
+) -> Page[AuditEntry]:
     """What was done, the newest first."""
     before = _number(after) if after is not None else None
-    return page([_wire(entry) for entry in entries(here.database, caller.project, limit + 1, before, action, key)], limit, ends=True)
+    return listed([_wire(entry) for entry in entries(here.database, caller.project, limit + 1, before, action, key)], limit)
 
 
 def _number(after: str) -> int:
@@ -37,15 +39,14 @@ def _number(after: str) -> int:
     return int(number)
 
 
-def _wire(entry: Entry) -> dict[str, Any]:
-    return {
-        "object": "audit.entry",
-        "id": f"{PREFIX}{entry.number}",
-        "created_at": int(entry.at),
-        "project": entry.project,
-        "key": entry.key,
-        "action": entry.action,
-        "subject": entry.subject,
-        "details": entry.details,
-        "request_id": entry.request,
-    }
+def _wire(entry: Entry) -> AuditEntry:
+    return AuditEntry(
+        id=f"{PREFIX}{entry.number}",
+        created_at=int(entry.at),
+        project=entry.project,
+        key=entry.key,
+        action=entry.action,
+        subject=entry.subject,
+        details=entry.details,
+        request_id=entry.request,
+    )

@@ -36,7 +36,14 @@ TRIES = 3
 """Of a request at which the server itself fails."""
 LONGEST_WAIT_S = 30.0
 
-EXPIRED = {"code": "batch_expired", "message": "This request could not be executed before the completion window expired."}
+UNANSWERED = {
+    "expired": {"code": "batch_expired", "message": "This request could not be executed before the completion window expired."},
+    "revoked": {"code": "key_revoked", "message": "This request was not executed: the key that made its batch opens nothing any more."},
+}
+"""What is told of each request that has no answer, by why the batch ended early."""
+
+ENDS = {"revoked": "cancelled"}
+"""The status of a batch that stopped for this, where it is called otherwise."""
 
 
 class InputGone(UserError):
@@ -45,7 +52,7 @@ class InputGone(UserError):
 
 @dataclass
 class Watched:
-    """What a batch's heartbeat has heard. `stop`: cancelling or expired, where it should end early."""
+    """What a batch's heartbeat has heard. `stop`: cancelled, expired, or revoked (its key), where it should end early."""
 
     stop: str | None = None
 
@@ -103,7 +110,8 @@ class BatchWork:
                 if batch.status != "finalizing":
                     await self._answer(batch, lease, watched)
                 await run_in_threadpool(self.batches.finalize, batch.id, lease)
-                await run_in_threadpool(self._end, batch, lease, watched.stop or "completed")
+                stop = watched.stop or "completed"
+                await run_in_threadpool(self._end, batch, lease, ENDS.get(stop, stop))
                 group.cancel_scope.cancel()
         except BaseExceptionGroup as raised:
             lost, others = raised.split(LeaseLost)
@@ -115,8 +123,8 @@ class BatchWork:
 
     async def _beat(self, id: str, lease: str, watched: Watched) -> None:
         while True:
-            status, late = await run_in_threadpool(self.batches.beat, id, lease)
-            watched.stop = "cancelled" if status == "cancelling" else "expired" if late else None
+            status, late, revoked = await run_in_threadpool(self.batches.beat, id, lease)
+            watched.stop = "cancelled" if status == "cancelling" else "expired" if late else "revoked" if revoked else None
             await anyio.sleep(self.beat_s)
 
     async def _validate(self, batch: Batch, lease: str) -> bool:
@@ -154,13 +162,13 @@ class BatchWork:
                     if line is None:
                         break
                     group.start_soon(one, line)
-        if watched.stop == "expired":
-            await run_in_threadpool(self._expire, batch, lease)
+        if watched.stop in UNANSWERED:
+            await run_in_threadpool(self._leave, batch, lease, UNANSWERED[watched.stop])
 
-    def _expire(self, batch: Batch, lease: str) -> None:
+    def _leave(self, batch: Batch, lease: str, why: Mapping[str, str]) -> None:
         """Tell of each request that has no answer why."""
         answered = self.batches.answered(batch.id)
-        told = [_told(line, None, EXPIRED, failed=True) for line in lines_of(self._input(batch)) if line.number not in answered]
+        told = [_told(line, None, why, failed=True) for line in lines_of(self._input(batch)) if line.number not in answered]
         for start in range(0, len(told), 500):
             self.batches.keep(batch.id, lease, told[start : start + 500])
 

@@ -47,6 +47,7 @@ async def create(asked: EmbeddingRequest, caller: Uses, here: Here, request: Req
     told = await unless_gone(request, lambda: metered_embedding(request, here.backend.embed, wanted))
     if told.error is not None:
         raise error_of(told.error)
+    here.tokens[caller.project, model.name, "prompt"] += told.num_tokens
     data = [{"object": "embedding", "index": index, "embedding": _wire(vector, asked)} for index, vector in enumerate(told.vectors)]
     usage = {"prompt_tokens": told.num_tokens, "total_tokens": told.num_tokens}
     return JsonResponse({"object": "list", "data": data, "model": asked.model or model.name, "usage": usage})

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from luthier.api.validation import first_fault
 from luthier.errors import UserError
@@ -38,10 +38,8 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
-class JsonResponse(Response):
+class JsonResponse(JSONResponse):
     """JSON without the numbers that JSON does not have: what is not finite is an error here, never `NaN` on the wire."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -50,6 +48,10 @@ class JsonResponse(Response):
 def envelope(message: str, type: str = "invalid_request_error", param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """The keys in the order that clients were seen to rely on."""
     return {"error": {"message": message, "type": type, "param": param, "code": code}}
+
+
+DATABASE_FAILS = "The database could not be written to. Nothing of this was kept. Try again."
+"""Where the database is and what it said stands in the log."""
 
 
 def answer(error: ApiError) -> JsonResponse:
@@ -89,7 +91,7 @@ def _http(request: Request, error: Exception) -> Response:
 
 def _database(request: Request, error: Exception) -> Response:
     log.error("%s", error)
-    message = str(error) if isinstance(error, DatabaseError) else "The database cannot be read at the moment. Try again."
+    message = DATABASE_FAILS if isinstance(error, DatabaseError) else "The database cannot be read at the moment. Try again."
     return answer(ApiError(503, message, code="database_unavailable", type="server_error", headers={"retry-after": str(RETRY_AFTER_S)}))
 
 

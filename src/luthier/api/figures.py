@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 
+import psutil
 from fastapi.routing import iter_route_contexts
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -12,8 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.api.platform import Platform
 from luthier.jobs.leases import Leases
-from luthier.spec.serving import State
-from luthier.store.tables import jobs
+from luthier.spec.serving import Price, State
+from luthier.store.database import now
+from luthier.store.tables import jobs, tunings
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -32,12 +34,24 @@ class Figures:
         )
 
 
+class RouteNames:
+    """The path of the route that a request took, as the interface's description has it: it holds no ids."""
+
+    def __init__(self) -> None:
+        self._paths: dict[int, str] = {}
+
+    def of(self, scope: Scope) -> str:
+        if not self._paths:
+            routes = iter_route_contexts(scope["app"].routes) if "app" in scope else ()
+            self._paths = {id(context.original_route): str(context.path_format) for context in routes}
+        return self._paths.get(id(scope.get("route")), "unknown")
+
+
 class Counted:
     """Counts each request by its route, never by its path, which holds ids."""
 
     def __init__(self, app: ASGIApp, figures: Figures) -> None:
-        self.app, self.figures = app, figures
-        self._paths: dict[int, str] = {}
+        self.app, self.figures, self.routes = app, figures, RouteNames()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,16 +68,9 @@ class Counted:
         try:
             await self.app(scope, receive, told)
         finally:
-            route = self._path_of(scope)
+            route = self.routes.of(scope)
             self.figures.requests.labels(scope["method"], route, str(status)).inc()
             self.figures.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
-
-    def _path_of(self, scope: Scope) -> str:
-        """The path of the route that was taken, as the interface's description has it."""
-        if not self._paths:
-            routes = iter_route_contexts(scope["app"].routes) if "app" in scope else ()
-            self._paths = {id(context.original_route): str(context.path_format) for context in routes}
-        return self._paths.get(id(scope.get("route")), "unknown")
 
 
 def exposed(here: Platform, figures: Figures, state: State | None) -> bytes:
@@ -80,7 +87,10 @@ class _Look(Collector):
         self.here, self.state = here, state
 
     def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("luthier_gateway_memory_bytes", "Memory of this gateway.", value=psutil.Process().memory_info().rss)
         yield from self._of_jobs()
+        yield from self._of_work()
+        yield self._of_tokens()
         yield GaugeMetricFamily("luthier_sampler_up", "Whether the sampler process answers.", value=float(self.state is not None))
         if self.state is not None:
             yield from _of_sampler(self.state)
@@ -95,8 +105,51 @@ class _Look(Collector):
             for project, kind, status, number in rows:
                 counted.add_metric((project, kind, status), number)
         yield counted
+        yield from self._of_queue()
         workers = Leases(self.here.database).working()
         yield GaugeMetricFamily("luthier_workers", "Workers that were heard of lately.", value=len(workers))
+
+    def _of_queue(self) -> Iterable[Metric]:
+        """How long those wait that could be taken."""
+        with self.here.database.read() as connection:
+            waiting = select(func.min(jobs.c.created_at), now()).where(jobs.c.status == "queued", jobs.c.lease.is_(None))
+            oldest, at = connection.execute(waiting).one()
+        yield GaugeMetricFamily(
+            "luthier_jobs_oldest_waiting_seconds",
+            "How long the job has waited that waits the longest.",
+            value=at - oldest if oldest else 0.0,
+        )
+
+    def _of_work(self) -> Iterable[Metric]:
+        """What each project's fine-tuning jobs have done and taken, of all time."""
+        price = self.here.price
+        families = {
+            name: CounterMetricFamily(f"luthier_tuning_{name}", told, labels=("project",))
+            for name, told in (
+                ("trained_tokens", "Tokens that jobs which have succeeded were trained on."),
+                ("seconds", "Seconds in which a process was at a job."),
+                ("energy_watt_hours", "Energy that jobs took: an estimate."),
+                ("price", "What jobs have cost, at the prices that the operator gave for an hour and for a kWh."),
+            )
+        }
+        sums = (func.coalesce(func.sum(column), 0) for column in (tunings.c.trained_tokens, tunings.c.seconds, tunings.c.energy_wh))
+        with self.here.database.read() as connection:
+            query = select(jobs.c.project, *sums).join(tunings, tunings.c.job == jobs.c.id).group_by(jobs.c.project)
+            for project, tokens, seconds, energy in connection.execute(query):
+                told = {"trained_tokens": tokens, "seconds": seconds, "energy_watt_hours": energy, "price": price.of(seconds, energy)}
+                for name, value in told.items():
+                    families[name].add_metric((project,), float(value))
+        if price == Price():
+            del families["price"]
+        yield from families.values()
+
+    def _of_tokens(self) -> Metric:
+        family = CounterMetricFamily(
+            "luthier_tokens", "Tokens that models read (prompt) and wrote (completion) for a project.", labels=("project", "model", "kind")
+        )
+        for labels, number in list(self.here.tokens.items()):
+            family.add_metric(labels, number)
+        return family
 
 
 def _of_sampler(state: State) -> Iterable[Metric]:

@@ -1,5 +1,6 @@
 """Files: uploaded, listed, read, deleted."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,12 @@ UPLOAD_FORM = {
     }
 }
 
+log = logging.getLogger(__name__)
+
 router = APIRouter(tags=["files"])
+
+NO_ROOM = "There is no room left on this server. Nothing of this was kept. Ask who runs it to make room, then send it again."
+STORE_FAILS = "The store of files fails at the moment. Nothing of this was kept. Try again."
 
 
 class ExpiresAfter(BaseModel):
@@ -185,13 +191,15 @@ def telling(param: str = "id") -> Iterator[None]:
     except TooLarge as error:
         raise too_large(error.limit) from error
     except StorageFull as error:
+        log.error("%s", error)  # with the folder, which is nobody's business outside
         # To send it twice more, as clients do after a server's error, would not make room.
-        raise ApiError(507, str(error), code="insufficient_storage", type="server_error", headers={"x-should-retry": "false"}) from error
+        raise ApiError(507, NO_ROOM, code="insufficient_storage", type="server_error", headers={"x-should-retry": "false"}) from error
     except BlobGone as error:
         raise ApiError(503, str(error), code="file_gone", type="server_error", headers={"retry-after": str(RETRY_AFTER_S)}) from error
     except StorageError as error:
+        log.error("%s", error)
         raise ApiError(
-            503, str(error), code="storage_unavailable", type="server_error", headers={"retry-after": str(RETRY_AFTER_S)}
+            503, STORE_FAILS, code="storage_unavailable", type="server_error", headers={"retry-after": str(RETRY_AFTER_S)}
         ) from error
 
 

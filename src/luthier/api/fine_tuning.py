@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Request
+from sqlalchemy import Connection
 
 from luthier.accounts.audit import note
 from luthier.api.auth import Caller, may
 from luthier.api.errors import ApiError
 from luthier.api.graders import grader_fault
+from luthier.api.names import NAMES
 from luthier.api.pages import After, metadata_of, page
 from luthier.api.platform import Here, Platform
 from luthier.api.wire_tuning import checkpoint_wire, event_number, event_wire, job_wire
@@ -56,13 +58,11 @@ def create(asked: Annotated[dict[str, Any], Body()], caller: Writes, here: Here,
     model = _model(here, asked["model"], caller)
     training, validation = (_file(here, caller, asked, field) for field in ("training_file", "validation_file"))
     assert training is not None
-    if why := here.accounts.may_create_job(caller.project):
-        raise ApiError(429, why, code="quota_exceeded", type="insufficient_quota", headers={"x-should-retry": "false"})
     kind = method_of(asked)
     wanted = Wanted(
         project=caller.project,
         model=model,
-        base=model.name.split(":")[1] if model.name.startswith("ft:") else model.name,
+        base=_named_after(asked["model"], model),
         method={"type": kind, kind: {**details_of(asked), "hyperparameters": hyperparameters_of(asked)}},
         training_file=training,
         validation_file=validation,
@@ -72,7 +72,7 @@ def create(asked: Annotated[dict[str, Any], Body()], caller: Writes, here: Here,
         integrations=asked.get("integrations"),
         luthier=asked.get("luthier"),
     )
-    told = here.tunings.create(wanted)
+    told = here.tunings.create(wanted, first=lambda connection: _refuse_over_quota(here, caller, connection))
     note(here.database, caller, "jobs.create", told[0].id, {"model": model.name, "training_file": training}, request.state.request_id)
     return job_wire(*told)
 
@@ -147,6 +147,12 @@ def _found(here: Platform, job: str, caller: Caller) -> Told:
     return told
 
 
+def _refuse_over_quota(here: Platform, caller: Caller, connection: Connection) -> None:
+    """Raises `ApiError` where the project may have no further job. In the transaction that makes it: of two at once one is the last."""
+    if why := here.accounts.may_create_job(caller.project, connection):
+        raise ApiError(429, why, code="quota_exceeded", type="insufficient_quota", headers={"x-should-retry": "false"})
+
+
 def _model(here: Platform, name: str, caller: Caller) -> Model:
     try:
         return here.models.find(name, caller.project)
@@ -156,6 +162,13 @@ def _model(here: Platform, name: str, caller: Caller) -> Model:
             f"(On this server:  luthier models alias {name} starter  lets another model stand for it.)"
         )
         raise ApiError(400, message, code="model_not_available") from error
+
+
+def _named_after(asked: str, model: Model) -> str:
+    """What stands for the base in the names of what is made. One of OpenAI's names stays: some clients see by it how to ask."""
+    if asked in NAMES:
+        return asked
+    return model.name.split(":")[1] if model.name.startswith("ft:") else model.name
 
 
 def _file(here: Platform, caller: Caller, asked: Mapping[str, Any], field: str) -> str | None:

@@ -1,11 +1,12 @@
 """What models were asked and said, where the project has it logged."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
 from luthier.api.auth import Caller, may
 from luthier.api.platform import Here
+from luthier.spec.accounts import LogEntry, LogPage
 
 router = APIRouter(prefix="/logs", tags=["Logs"])
 
@@ -20,7 +21,7 @@ def list_logs(
     here: Here,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=0, le=LARGEST, description="The number before which the page begins.")] = None,
-) -> dict[str, Any]:
+) -> LogPage:
     """The newest first. Nothing is logged unless the project's setting `log_requests` says so."""
     found = here.log.newest(caller.project, limit + 1, before)
-    return {"data": [vars(entry) for entry in found[:limit]], "has_more": len(found) > limit}
+    return LogPage(data=[LogEntry(**vars(entry)) for entry in found[:limit]], has_more=len(found) > limit)

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
 
+from luthier.spec.wire import One, Page
+
 Order = Literal["asc", "desc"]
 After = Annotated[str | None, Query(description="The id after which the page begins.")]
 
@@ -16,6 +18,13 @@ def page(items: Sequence[dict[str, Any]], limit: int, ends: bool = False) -> dic
     if ends:
         told |= {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
     return told
+
+
+def listed(items: Sequence[One], limit: int) -> Page[One]:
+    """The same for what is typed, and has an id."""
+    shown = list(items[:limit])
+    ids = [str(getattr(one, "id", "")) for one in shown]
+    return Page(data=shown, has_more=len(items) > limit, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None)
 
 
 def metadata_of(request: Request) -> dict[str, str]:

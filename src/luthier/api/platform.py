@@ -1,6 +1,7 @@
 """What every route stands on: the database, the files, the models, the queue, and whoever draws answers."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -8,9 +9,12 @@ from fastapi import Depends, Request
 from luthier.accounts.accounts import Accounts
 from luthier.api.backend import Backend
 from luthier.jobs.queue import Queue
+from luthier.jobs.runs import Runs
 from luthier.jobs.tunings import Tunings
+from luthier.spec.serving import Price
 from luthier.store.blobs import Blobs, blobs_of
 from luthier.store.database import Database
+from luthier.store.feedback import FeedbackStore
 from luthier.store.files import Files
 from luthier.store.home import Home
 from luthier.store.logged import Log
@@ -30,17 +34,22 @@ class Platform:
     models: Models
     queue: Queue
     tunings: Tunings
+    runs: Runs
     stored: Stored
+    feedback: FeedbackStore
     log: Log
     accounts: Accounts
     backend: Backend
+    price: Price
+    tokens: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By project, model, and whether they were read (`prompt`) or written (`completion`), since this process began."""
 
     @property
     def database(self) -> Database:
         return self.home.database
 
 
-def open_platform(home: Home, backend: Backend) -> Platform:
+def open_platform(home: Home, backend: Backend, price: Price = Price()) -> Platform:
     """Raises `UserError` for a store of files that cannot be opened."""
     database, blobs = home.database, blobs_of(home)
     files = Files(database, blobs)
@@ -54,10 +63,13 @@ def open_platform(home: Home, backend: Backend) -> Platform:
         models=models,
         queue=queue,
         tunings=Tunings(database, files, models, home.jobs),
+        runs=Runs(database, home.jobs),
         stored=Stored(database),
+        feedback=FeedbackStore(database),
         log=Log(database),
         accounts=Accounts(database, home.secret),
         backend=backend,
+        price=price,
     )
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from luthier.api.connections import Patient
 from luthier.errors import UserError
 
 TRIED = 50
@@ -72,6 +73,7 @@ def serve(app: FastAPI, opened: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT; those under way are answered first."""
     config = uvicorn.Config(
         app,
+        http=Patient,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -122,6 +122,16 @@ def read_gpus(root: Path = Path("/")) -> tuple[Gpu, ...]:
     return (*named, *others, *apple)
 
 
+def gpu_memory() -> tuple[float, ...]:
+    """GiB of each of NVIDIA's cards that this process may use; none where its tool is missing."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is not None and shown.strip() in ("", "-1"):
+        return ()
+    chosen = [f"--id={shown}"] if shown else []
+    lines = _command_lines("nvidia-smi", *chosen, "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    return tuple(int(line) / 1024 for line in lines if line.isdigit())
+
+
 def read_kept(environment: Mapping[str, str]) -> Kept:
     cache = Cache.of_user(TOKENS, environment)
     return Kept(str(cache.folder), cache.num_entries, cache.size_bytes / GIB, cache.limit_bytes / GIB)

@@ -1,6 +1,6 @@
-"""One command in several processes that end together: what `--processes` does, and torchrun does elsewhere.
+"""One command in several processes that end together: what `--processes` does, torchrun elsewhere, and Ray on a cluster (`_ray.py`).
 
-They find each other through a file, so that nothing listens to be found, and speak over loopback.
+Those of one machine find each other through a file, so that nothing listens to be found, and speak over loopback.
 """
 
 import ctypes
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from luthier.errors import RunError, SettingsError
 
@@ -47,31 +48,112 @@ def run_in(processes: int, arguments: Sequence[str]) -> int:
     Raises:
         RunError: one of them was killed, or failed for a reason of its own.
     """
-    if are_several():
-        raise SettingsError("`--processes` and torchrun would both start processes. Use one of them.")
+    refuse_among_several("--processes")
     with tempfile.TemporaryDirectory(prefix="luthier-processes-") as folder:
-        team = [_Member(rank, processes, arguments, Path(folder)) for rank in range(processes)]
-        with _passing_on(team):
-            _wait(team)
-        _tell(team)
-        return max(member.code for member in team)
+        return conducted([_Here(rank, processes, arguments, Path(folder)) for rank in range(processes)])
+
+
+def run_several(processes: int, ray: str | None, arguments: Sequence[str]) -> int:
+    """The same here, or on the Ray cluster at the address `ray`."""
+    if ray is None:
+        return run_in(processes, arguments)
+    from luthier.cli._ray import run_on
+
+    return run_on(ray, processes, arguments)
+
+
+def refuse_among_several(option: str) -> None:
+    """Raises `SettingsError` in a process that was started as one of several."""
+    if are_several():
+        raise SettingsError(f"`{option}` and torchrun would both start processes. Use one of them.")
+
+
+def conducted(team: "Sequence[Member]") -> int:
+    """Wait for processes that were started, pass signals on to them, and tell what went wrong; their exit code.
+
+    Raises:
+        RunError: one of them was killed, or failed for a reason of its own.
+    """
+    with _passing_on(team):
+        _wait(team)
+    _tell(team)
+    return max(member.code for member in team)
 
 
 class Killed(RunError):
     """A process was killed, not by this program."""
 
 
-class _Member:
-    """One process. The first speaks as the command itself would; of the others, what they say of errors is kept."""
+class Process(Protocol):
+    """A process, here or elsewhere, as `subprocess.Popen` has it."""
 
-    def __init__(self, rank: int, size: int, arguments: Sequence[str], folder: Path) -> None:
-        self.rank, self.size = rank, size
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+    def wait(self) -> int: ...
+
+
+class Member:
+    """One process of several. The first speaks as the command itself would; of the others, what they say of errors is kept.
+
+    `again`: the options with which `luthier resume` goes on like this.
+    """
+
+    process: Process
+
+    def __init__(self, rank: int, size: int, again: str) -> None:
+        self.rank, self.size, self.again = rank, size, again
         self.said: list[str] = []
         self.ended_here = False
         """Whether it was ended because of another."""
+
+    def hear(self, line: str) -> None:
+        """What it says of errors."""
+        self.said = [*self.said[-30:], line]
+        if self.rank == 0:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+    def settle(self) -> None:
+        """Wait until all that it said was heard."""
+
+    @property
+    def failed(self) -> int:
+        """The exit code of one that has ended; minus the signal that killed it."""
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    @property
+    def code(self) -> int:
+        """The same for a shell."""
+        self.settle()
+        return 1 if self.failed < 0 else self.failed
+
+    @property
+    def sentence(self) -> str | None:
+        """What went wrong here and nowhere else."""
+        if self.ended_here:
+            return None
+        if self.failed < 0:
+            return (
+                f"Process {self.rank + 1} of {self.size} was killed by {signal.Signals(-self.failed).name}, and the others with it. The "
+                f"run is as it was at its last checkpoint: go on with `luthier resume RUN {self.again}`."
+            )
+        said = "".join(self.said).strip()
+        own = self.failed and self.rank and said and LOST not in said
+        return f"Process {self.rank + 1} of {self.size} failed. {said}" if own else None
+
+
+class _Here(Member):
+    """A process on this machine."""
+
+    def __init__(self, rank: int, size: int, arguments: Sequence[str], folder: Path) -> None:
+        super().__init__(rank, size, f"--processes {size}")
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size)))
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, MEETING: folder / "meeting"}
-        self.process = subprocess.Popen(
+        self.process = self._started = subprocess.Popen(
             [sys.executable, "-m", "luthier.cli", *arguments],
             env={**os.environ, **{name: str(value) for name, value in place.items()}, "OMP_NUM_THREADS": threads},
             stdin=subprocess.DEVNULL,
@@ -79,48 +161,26 @@ class _Member:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # a key pressed in the terminal reaches them once, through this process
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     def _listen(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said = [*self.said[-30:], line]
-            if self.rank == 0:
-                sys.stderr.write(line)
-                sys.stderr.flush()
+        assert self._started.stderr is not None
+        for line in self._started.stderr:
+            self.hear(line)
 
-    @property
-    def code(self) -> int:
-        """Of one that has ended."""
+    def settle(self) -> None:
         self._listener.join(timeout=1)
-        code = self.process.returncode
-        return 1 if code < 0 else code
-
-    @property
-    def sentence(self) -> str | None:
-        """What went wrong here and nowhere else."""
-        if self.ended_here:
-            return None
-        if self.process.returncode < 0:
-            name = signal.Signals(-self.process.returncode).name
-            return (
-                f"Process {self.rank + 1} of {self.size} was killed by {name}, and the others with it. The run is as it was at its last "
-                f"checkpoint: go on with `luthier resume RUN --processes {self.size}`."
-            )
-        said = "".join(self.said).strip()
-        own = self.process.returncode and self.rank and said and LOST not in said
-        return f"Process {self.rank + 1} of {self.size} failed. {said}" if own else None
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager
-def _passing_on(team: Sequence[_Member]) -> Iterator[None]:
+def _passing_on(team: Sequence[Member]) -> Iterator[None]:
     def send(number: int, frame: FrameType | None) -> None:
         for member in team:
             if member.process.poll() is None:
@@ -139,7 +199,7 @@ def _passing_on(team: Sequence[_Member]) -> Iterator[None]:
                 member.process.wait()
 
 
-def _wait(team: Sequence[_Member]) -> None:
+def _wait(team: Sequence[Member]) -> None:
     """Until all have ended, or one has failed and the others had time to end, too."""
     deadline = None
     while any(member.process.poll() is None for member in team):
@@ -150,10 +210,10 @@ def _wait(team: Sequence[_Member]) -> None:
         time.sleep(PERIOD_S)
 
 
-def _tell(team: Sequence[_Member]) -> None:
+def _tell(team: Sequence[Member]) -> None:
     """The first reason that the first process has not told already."""
     failed = [member for member in team if member.process.returncode]
-    told = any(member.rank == 0 and member.process.returncode > 0 and LOST not in "".join(member.said) for member in failed if member.code)
-    reasons = [sentence for member in sorted(failed, key=lambda m: m.process.returncode) if (sentence := member.sentence)]
+    told = any(member.rank == 0 and member.failed > 0 and LOST not in "".join(member.said) for member in failed if member.code)
+    reasons = [sentence for member in sorted(failed, key=lambda m: m.failed) if (sentence := member.sentence)]
     if reasons and not told:
-        raise (Killed if failed and min(m.process.returncode for m in failed if not m.ended_here) < 0 else RunError)(reasons[0])
+        raise (Killed if min(m.failed for m in failed if not m.ended_here) < 0 else RunError)(reasons[0])

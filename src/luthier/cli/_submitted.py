@@ -7,6 +7,7 @@ from pathlib import Path
 from luthier.errors import SettingsError
 from luthier.jobs import request
 from luthier.jobs.queue import Asked
+from luthier.spec.folder import is_path
 from luthier.spec.load import load_request, to_yaml
 from luthier.spec.paths import absolute, anchored
 
@@ -41,5 +42,6 @@ def asked(
     spec = anchored(load_request(what, settings, model=model, data=list(data) or None))
     request.write(folder, "train", run_file=to_yaml(spec.model_copy(update={"out": None})), processes=processes)
     told = name or f"{Path(spec.method.name).stem} on {Path(spec.data.train[0].path).name if spec.data.train else 'nothing'}"
-    needs = {"kind": "train", **({"cores": processes} if processes > 1 else {})}
+    method = {} if is_path(spec.method.name) else {"method": spec.method.name}
+    needs = {"kind": "train", **method, **({"devices": processes} if processes > 1 else {})}
     return Asked("train", told, str(folder), needs=needs, priority=priority, after=after)

@@ -55,10 +55,12 @@ def submit(
 
 @app.command("list")
 def list_(home: HomeOption = None, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Jobs, the newest first."""
-    jobs = _queue(home, database).newest()
+    """Jobs, the newest first; below them, why some wait that no worker here can take."""
+    queue = _queue(home, database)
+    jobs = queue.newest()
+    waiting = queue.waiting(jobs)
     if as_json:
-        typer.echo(json.dumps([_public(job) for job in jobs], indent=2))
+        typer.echo(json.dumps([{**_public(job), "waits": waiting.get(job.id)} for job in jobs], indent=2))
         return
     from rich.console import Console
     from rich.markup import escape
@@ -71,7 +73,11 @@ def list_(home: HomeOption = None, database: DatabaseOption = None, as_json: Jso
         style = STYLES.get(job.status, "")
         status = f"[{style}]{job.status}[/]" if style else job.status
         table.add_row(job.id, status, f"{datetime.fromtimestamp(job.created_at):%m-%d %H:%M}", escape(job.name))
-    Console(highlight=False).print(table if jobs else "[dim]No jobs yet.[/dim]")
+    console = Console(highlight=False)
+    console.print(table if jobs else "[dim]No jobs yet.[/dim]")
+    for why in dict.fromkeys(waiting.values()):
+        several = [job.id for job in jobs if waiting.get(job.id) == why]
+        console.print(f"\n{', '.join(several)}\n  {escape(why)}", soft_wrap=True)
 
 
 @app.command()
@@ -79,10 +85,13 @@ def show(job: JobArgument, home: HomeOption = None, database: DatabaseOption = N
     """A job, and what happened to it."""
     queue = _queue(home, database)
     found, events = queue.get(job), queue.events(job)
+    waits = queue.waiting([found]).get(job)
     if as_json:
-        typer.echo(json.dumps({**_public(found), "events": [asdict(event) for event in events]}, indent=2))
+        typer.echo(json.dumps({**_public(found), "waits": waits, "events": [asdict(event) for event in events]}, indent=2))
         return
     _print(found, False)
+    if waits:
+        typer.echo(f"  {waits}")
     for event in events:
         typer.echo(f"  {datetime.fromtimestamp(event.at):%Y-%m-%d %H:%M:%S}  {event.message}")
 

@@ -20,6 +20,13 @@ def command(
     ] = None,
     vllm: Annotated[str | None, typer.Option(help="Let the vLLM at this URL answer, instead of a process of ours.")] = None,
     worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Also take jobs from the queue.")] = True,
+    price_an_hour: Annotated[
+        float, typer.Option(help="What an hour of a job costs, in any currency: /metrics tells each project's price.", min=0.0)
+    ] = 0.0,
+    price_a_kwh: Annotated[float, typer.Option(help="The same, of a kWh of energy.", min=0.0)] = 0.0,
+    traces: Annotated[
+        str | None, typer.Option(help="Send OpenTelemetry traces of requests to this address, or `console`. Needs luthier[otel].")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False,
 ) -> None:
     """Serve OpenAI's fine-tuning interface from this machine: files, jobs, chat. Ctrl-C ends it; what runs saves its state first.
@@ -34,11 +41,14 @@ def command(
     from luthier.api.names import let_stand
     from luthier.api.platform import open_platform
     from luthier.api.server import ListenError, is_loopback, kept_running, listen, serve
+    from luthier.api.traces import provider_to
+    from luthier.spec.serving import Price
     from luthier.store.home import DATABASE_VARIABLE, VARIABLE, Home
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO if verbose else logging.WARNING)
     opened = Home(home, database)
-    platform = open_platform(opened, backend_of(opened, vllm))
+    spans = provider_to(traces) if traces is not None else None
+    platform = open_platform(opened, backend_of(opened, vllm), Price(an_hour=price_an_hour, a_kwh=price_a_kwh))
     if not is_loopback(host) and not platform.accounts.has_keys():
         raise ListenError(f"{host} can be reached from other machines, and there is no key yet. Make one first:  luthier keys create")
     for given in alias or []:
@@ -49,7 +59,9 @@ def command(
         if worker:
             told = {VARIABLE: str(opened.folder), DATABASE_VARIABLE: opened.database.url.render_as_string(hide_password=False)}
             stack.enter_context(kept_running([sys.executable, "-m", "luthier.cli", "worker"], told))
-        serve(create_app(platform), listening)
+        serve(create_app(platform, spans), listening)
+    if spans is not None:
+        spans.shutdown()  # sends what is left
 
 
 def _greet(url: str, folder: str, key: str | None) -> None:

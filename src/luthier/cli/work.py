@@ -1,5 +1,6 @@
 """Do what a job's folder asks for: what workers start, one process a job."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,9 @@ from luthier.errors import UserError
 if TYPE_CHECKING:
     from luthier.jobs.process import Outcome
     from luthier.jobs.request import Request
+
+RAY = "LUTHIER_RAY"
+"""Environment: the address of the Ray cluster on which a worker's jobs train."""
 
 REPORT = "report.json"
 """Of a check, in the job's folder."""
@@ -41,8 +45,9 @@ def command(
 
 
 def _train(folder: Path, request: "Request") -> "Outcome":
-    if request.processes > 1:
-        return _train_in(request.processes, folder)
+    ray = os.environ.get(RAY)
+    if request.processes > 1 or ray is not None:
+        return _train_in(request.processes, ray, folder)
     from luthier.engine.folder import RunFolder
     from luthier.jobs.request import RUN, RUN_FILE
     from luthier.recipes.train import resume, train
@@ -53,9 +58,9 @@ def _train(folder: Path, request: "Request") -> "Outcome":
     return _ended(made.record)
 
 
-def _train_in(processes: int, folder: Path) -> "Outcome":
+def _train_in(processes: int, ray: str | None, folder: Path) -> "Outcome":
     """The same by several processes, which end with this one. One that was killed is worth another try."""
-    from luthier.cli._processes import Killed, run_in
+    from luthier.cli._processes import Killed, run_several
     from luthier.engine.folder import RunFolder
     from luthier.jobs.process import LOG, Outcome
     from luthier.jobs.request import RUN, RUN_FILE
@@ -63,7 +68,7 @@ def _train_in(processes: int, folder: Path) -> "Outcome":
     run = RunFolder(folder / RUN)
     begun = ["resume", str(run.path)] if run.is_run else ["train", str(folder / RUN_FILE), "--out", str(run.path)]
     try:
-        failed = run_in(processes, begun)
+        failed = run_several(processes, ray, begun)
     except Killed as error:
         return Outcome("failed", str(error), again=True)
     record = run.read_record() if run.record_file.is_file() else {}
@@ -82,11 +87,16 @@ def _ended(record: dict[str, Any]) -> "Outcome":
 def _validate_train(folder: Path, request: "Request") -> "Outcome":
     from luthier.jobs.process import Outcome
     from luthier.jobs.request import RUN_FILE
+    from luthier.recipes.needs import planned_needs
     from luthier.recipes.preflight import preflight
     from luthier.spec.load import load_run
 
-    errors = [finding.message for finding in preflight(load_run(str(folder / RUN_FILE))) if finding.severity == "error"]
-    return Outcome("failed", "\n".join(errors)) if errors else Outcome("valid", "its files and settings are sound")
+    spec = load_run(str(folder / RUN_FILE))
+    errors = [finding.message for finding in preflight(spec) if finding.severity == "error"]
+    if errors:
+        return Outcome("failed", "\n".join(errors))
+    needs, unknown = planned_needs(spec, request.processes)
+    return Outcome("valid", unknown or "its files and settings are sound", details={"needs": needs})
 
 
 def _tune(folder: Path, request: "Request") -> "Outcome":
@@ -108,17 +118,21 @@ def _tune(folder: Path, request: "Request") -> "Outcome":
 def _validate_tune(folder: Path, request: "Request") -> "Outcome":
     from luthier.jobs.process import Outcome
     from luthier.jobs.request import RUN_FILE
+    from luthier.recipes.needs import planned_needs
     from luthier.recipes.tuning import validate
     from luthier.spec.load import to_yaml
 
     assert request.tuning is not None
     found = validate(request.tuning, folder)
-    details = {"resolved": found.resolved, "notes": [{"level": level, "message": text} for level, text in found.notes]}
+    details: dict[str, Any] = {"resolved": found.resolved, "notes": [{"level": level, "message": text} for level, text in found.notes]}
     if found.error is not None or found.run is None:
         message = found.error["message"] if found.error else ""
         return Outcome("failed", message, details=details, error=found.error)
     (folder / RUN_FILE).write_text(to_yaml(found.run), encoding="utf-8")
-    return Outcome("valid", "its files and settings are sound", details=details)
+    needs, unknown = planned_needs(found.run)
+    if unknown is not None:
+        details["notes"].append({"level": "warn", "message": unknown})
+    return Outcome("valid", "its files and settings are sound", details={**details, "needs": needs})
 
 
 def _check(folder: Path, request: "Request") -> "Outcome":

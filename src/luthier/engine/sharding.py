@@ -1,7 +1,8 @@
-"""Several processes of one machine that train one run: how they find each other and speak, and how they hold a model's weights in parts.
+"""Several processes that train one run: how they find each other and speak, and how they hold a model's weights in parts.
 
-Each computes its share of a step's rows. An adapter's base lies whole in every process, and the adapter's gradients are added up; weights
-of a model that learns whole are held in parts by FSDP2. See `docs/why/013-several-processes.md`.
+They are on one machine, or on a cluster of Ray's. Each computes its share of a step's rows. An adapter's base lies whole in every process,
+and the adapter's gradients are added up; weights of a model that learns whole are held in parts by FSDP2. See
+`docs/why/013-several-processes.md`.
 """
 
 import copy
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 MEETING = "LUTHIER_MEETING"
 """Environment: a file in which processes find each other without listening for it. Without one, as torchrun says."""
+
+MACHINES = "LUTHIER_MACHINES"
+"""Environment: on how many machines these processes are, where Ray placed them, each with a device of its own."""
 
 LONGEST_WAIT = timedelta(hours=2)
 """For a process that is there and says nothing: the first may be sampling, checking or writing alone."""
@@ -90,10 +94,10 @@ class Processes(World):
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """The processes that were started for this run, by `--processes` or by torchrun; alone where there are no others.
+    """The processes that were started for this run, by `--processes`, `--ray` or torchrun; alone where there are no others.
 
     Raises:
-        SettingsError: there are fewer devices than processes, or several machines. RunError: another process has gone.
+        SettingsError: there are fewer devices than processes, or several machines without Ray. RunError: another process has gone.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -129,16 +133,17 @@ def _meet(rank: int, size: int) -> str:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if dist.is_initialized():
         return backend
-    if int(os.environ.get("LOCAL_WORLD_SIZE", size)) != size:
-        raise SettingsError("The processes of a run are all on one machine. Start torchrun without `--nnodes`.")
+    here, machines = int(os.environ.get("LOCAL_WORLD_SIZE", size)), os.environ.get(MACHINES)
+    if here != size and machines is None:
+        raise SettingsError("The processes of a run are all on one machine, or on a cluster of Ray's. Start torchrun without `--nnodes`.")
     if device.type == "mps":
         raise SettingsError("An Apple GPU is one device, which several processes would only share. Train with one process.")
     if device.type == "cuda":
-        if torch.cuda.device_count() < size:
-            raise SettingsError(f"{size} processes need {size} GPUs, and there are {torch.cuda.device_count()}. Use as many as there are.")
+        if torch.cuda.device_count() < here:
+            raise SettingsError(f"{here} processes need {here} GPUs, and there are {torch.cuda.device_count()}. Use as many as there are.")
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)))
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
-    if loopback is not None:
+    if loopback is not None and machines in (None, "1"):
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
             os.environ.setdefault(variable, loopback)
     meeting = os.environ.get(MEETING)

@@ -22,9 +22,12 @@ import msgspec
 from luthier.data.check import check
 from luthier.errors import DataError
 from luthier.feedback.exchange import Answer, Exchange, Turns, is_empty, same
-from luthier.spec.rows import Conversation, Preference, Row, Thumb
+from luthier.spec.rows import Conversation, Preference, Ranking, Rating, Row, Thumb
 
-Sign = Literal["mended", "thumbs", "continued", "thumb"]
+Learned = Preference | Thumb | Conversation | Ranking | Rating
+"""Rows that feedback becomes."""
+
+Sign = Literal["mended", "thumbs", "continued", "thumb", "ranking", "rating"]
 SIGNS: tuple[Sign, ...] = get_args(Sign)
 """What a row rests on."""
 
@@ -45,7 +48,7 @@ UNJUDGED = "an answer about which nobody said anything"
 class Found:
     """A row and what it rests on."""
 
-    row: Preference | Thumb | Conversation
+    row: Learned
     sign: Sign
 
 
@@ -62,7 +65,7 @@ def learn(exchange: Exchange) -> Iterator[Found | str]:
     silent = True
     for found in _all(exchange, answers):
         silent = False
-        yield _checked(found) if isinstance(found, Found) else found
+        yield checked(found) if isinstance(found, Found) else found
     if silent and answers and not exchange.faults and not any(answer.faults for answer in answers):
         yield UNJUDGED
 
@@ -129,7 +132,7 @@ def _preferred(exchange: Exchange, better: Turns, worse: Turns, sign: Sign) -> F
     return Found(Preference(exchange.prompt, better, worse, exchange.origin, exchange.tools), sign)
 
 
-def _checked(found: Found) -> Found | str:
+def checked(found: Found) -> Found | str:
     """Or why nothing could be learned from it: the sentence of the check, without its place, which the reader adds."""
     try:
         check(found.row)
@@ -138,6 +141,15 @@ def _checked(found: Found) -> Found | str:
     return found
 
 
+FILES: dict[type[Row], str] = {
+    Preference: "preferences",
+    Thumb: "thumbs",
+    Conversation: "demonstrations",
+    Ranking: "rankings",
+    Rating: "ratings",
+}
+
+
 def kind(row: Row) -> str:
     """The name of the file in which a row belongs."""
-    return {Preference: "preferences", Thumb: "thumbs", Conversation: "demonstrations"}[type(row)]
+    return FILES[type(row)]

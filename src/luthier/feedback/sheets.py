@@ -18,8 +18,8 @@ from luthier.data.survey.columns import view
 from luthier.data.survey.places import Places
 from luthier.errors import RunError
 from luthier.feedback.exchange import Turns, said
-from luthier.feedback.rules import SIGNS, Sign
-from luthier.spec.rows import Conversation, Preference, Thumb
+from luthier.feedback.rules import SIGNS, Learned, Sign
+from luthier.spec.rows import Preference, Ranking, Rating, Thumb
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class OpenSheet:
         """What comes now is from this log."""
         self._places.begin(path)
 
-    def add(self, row: Preference | Thumb | Conversation, sign: Sign) -> None:
+    def add(self, row: Learned, sign: Sign) -> None:
         about, verdict = _about(row)
         self._keys.append(int.from_bytes(hashlib.blake2b(about, digest_size=8).digest(), "big"))
         self._verdicts.append(verdict)
@@ -117,13 +117,17 @@ def _bytes(values: "array[int]") -> np.ndarray:
     return np.frombuffer(values, dtype=np.int8) if values else np.zeros(0, dtype=np.int8)
 
 
-def _about(row: Preference | Thumb | Conversation) -> tuple[bytes, bool]:
+def _about(row: Learned) -> tuple[bytes, bool]:
     """What a row is about, as bytes that are the same for every row about it, and what it says of that."""
     if isinstance(row, Preference):
         first, second = sorted((_key(row.chosen), _key(row.rejected)))
         return msgspec.json.encode([row.prompt, first, second]), _key(row.chosen) == first
     if isinstance(row, Thumb):
         return msgspec.json.encode([row.prompt, _key(row.answer)]), row.good
+    if isinstance(row, Ranking):
+        return msgspec.json.encode([row.prompt, [_key(answer) for answer in row.answers], row.ranks, row.rater]), True
+    if isinstance(row, Rating):
+        return msgspec.json.encode([row.prompt, _key(row.answer), row.scores, row.rater]), True
     return msgspec.json.encode([row.messages]), True
 
 
@@ -131,7 +135,11 @@ def _key(answer: Turns) -> str:
     return said(answer) + "".join(str(turn.tool_calls) for turn in answer if turn.tool_calls)
 
 
-def _fields(row: Preference | Thumb | Conversation) -> Mapping[str, Any]:
+def _fields(row: Learned) -> Mapping[str, Any]:
+    if isinstance(row, Ranking):
+        return {"prompt": row.prompt, "answers": row.answers, "ranks": row.ranks, "rater": row.rater}
+    if isinstance(row, Rating):
+        return {"prompt": row.prompt, "answer": row.answer, "scores": row.scores, "rater": row.rater}
     tools = {"tools": row.tools} if row.tools else {}
     if isinstance(row, Preference):
         return {"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected, **tools}

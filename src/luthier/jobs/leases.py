@@ -9,8 +9,10 @@ import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, exists, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, insert, or_, select, update
 
+from luthier.jobs.clock import Watch
+from luthier.jobs.fitting import LOOKED_AT, fits, heard, needed, tell_of_misfits
 from luthier.jobs.records import Job, LeaseLost, end_those_waiting, ending, get, job_of, move, tell
 from luthier.jobs.transitions import OPEN
 from luthier.store.database import Database, now
@@ -19,14 +21,14 @@ from luthier.store.tables import job_dependencies, jobs, workers
 LEASE_S = 30.0
 """How long a worker may be silent before its jobs are taken up by another."""
 
+LONGEST_LEASE_S = 600.0
+"""No lease goes further: one that seems to was given before the clock was set back."""
+
 BACKOFF_S, LONGEST_BACKOFF_S = 5.0, 600.0
 """After the first failure that is worth another try; twice as long after each further one, and at most."""
 
 MOST_FAILURES, MOST_LOSSES = 4, 20
 """After so many failures that were worth another try, or so many workers that died with it, a job has failed."""
-
-LOOKED_AT = 100
-"""Open jobs that a worker looks at for one that it can do."""
 
 
 class Leases:
@@ -34,6 +36,7 @@ class Leases:
 
     def __init__(self, database: Database, lease_s: float = LEASE_S) -> None:
         self.database, self.lease_s = database, lease_s
+        self._watch = Watch(lease_s)
 
     def claim(self, worker: str, offers: Mapping[str, Any], statuses: Collection[str] = OPEN) -> Job | None:
         """The next job in one of these statuses that this worker can do: the highest priority, then the oldest. None where there is none.
@@ -41,10 +44,11 @@ class Leases:
         One whose worker has been silent for too long counts as queued; so does one that waited out its failure.
         """
         with self.database.write() as connection:
-            _release_the_silent(connection)
-            for row in connection.execute(_claimable(statuses)):
+            if self._watch.trusts(connection.execute(select(now())).scalar_one()):
+                _release_the_silent(connection)
+            for row in connection.execute(_claimable(statuses)).all():
                 job = job_of(row)
-                if not fits(job.needs, offers):
+                if not fits(needed(job.status, job.needs), offers) or not _locked(connection, job):
                     continue
                 lease = secrets.token_hex(16)
                 values: dict[str, Any] = {"worker": worker, "lease": lease, "lease_until": now() + self.lease_s}
@@ -72,16 +76,20 @@ class Leases:
         """Its files and settings are sound: it may run."""
         return self.end(job, "queued", "Files validated, moving job to queued state")
 
-    def end(self, job: Job, status: str, message: str, error: str | None = None) -> Job:
+    def end(self, job: Job, status: str, message: str, error: str | None = None, needs: Mapping[str, Any] | None = None) -> Job:
         """The worker lets go: the job succeeded, failed, was cancelled or paused, or goes back into the queue.
+
+        Args:
+            needs: what was found out that it needs, besides what is known.
 
         Raises:
             LeaseLost: it is no longer this worker's.
         """
         with self.database.write() as connection:
             held = self._held(connection, job)
-            move(connection, held, status, error=error, **ending(status))
+            move(connection, held, status, error=error, needs={**held.needs, **(needs or {})}, **ending(status))
             tell(connection, job.id, message, "error" if status == "failed" else "info")
+            tell_of_misfits(connection, self.lease_s, job.id)
             end_those_waiting(connection, job.id, status)
             return get(connection, job.id)
 
@@ -107,12 +115,13 @@ class Leases:
         return job_of(found)
 
     def here(self, worker: str, host: str, process: int, offers: Mapping[str, Any]) -> None:
-        """A worker says that it is there, and what it has."""
+        """A worker says that it is there, and what it has. Jobs that neither it nor another can run are told so."""
         with self.database.write() as connection:
             seen = connection.execute(update(workers).where(workers.c.id == worker).values(seen_at=now(), offers=dict(offers)))
             if not seen.rowcount:
                 row = {"id": worker, "host": host, "process": process, "offers": dict(offers), "since": now(), "seen_at": now()}
                 connection.execute(insert(workers).values(row))
+            tell_of_misfits(connection, self.lease_s)
 
     def gone(self, worker: str) -> None:
         """A worker leaves, its jobs let go of before."""
@@ -122,39 +131,35 @@ class Leases:
     def working(self) -> list[dict[str, Any]]:
         """Workers that were heard of within a lease's time."""
         with self.database.read() as connection:
-            rows = connection.execute(select(workers).where(workers.c.seen_at > now() - self.lease_s).order_by(workers.c.since))
+            rows = connection.execute(select(workers).where(heard(self.lease_s)).order_by(workers.c.since))
             return [dict(row._mapping) for row in rows]
 
 
-def fits(needs: Mapping[str, Any], offers: Mapping[str, Any]) -> bool:
-    """Whether a worker has what a job needs: a number at least as high, a word among those offered."""
-    return all(_has(offers.get(name), need) for name, need in needs.items())
-
-
-def _has(offer: Any, need: Any) -> bool:
-    if offer is None:
-        return False
-    return bool(offer >= need) if isinstance(need, int | float) else need in offer
-
-
 def _claimable(statuses: Collection[str]) -> Any:
-    """Open jobs whose time has come and whose dependencies have succeeded; on a server, those that no other worker is just taking."""
+    """Open jobs whose time has come and whose dependencies have succeeded."""
     needed = jobs.alias("needed")
     waits = exists().where(
         and_(job_dependencies.c.job == jobs.c.id, needed.c.id == job_dependencies.c.needs, needed.c.status != "succeeded")
     )
+    come = or_(jobs.c.not_before <= now(), jobs.c.not_before > now() + LONGEST_BACKOFF_S)  # the latter before the clock was set back
     return (
         select(jobs)
-        .where(jobs.c.status.in_(statuses), jobs.c.lease.is_(None), jobs.c.not_before <= now(), ~waits)
+        .where(jobs.c.status.in_(statuses), jobs.c.lease.is_(None), come, ~waits)
         .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
         .limit(LOOKED_AT)
-        .with_for_update(skip_locked=True, of=jobs)
     )
+
+
+def _locked(connection: Connection, job: Job) -> bool:
+    """Whether the job is still to be had; on a server, no other worker takes it from now on."""
+    free = select(jobs.c.id).where(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.lease.is_(None))
+    return connection.execute(free.with_for_update(skip_locked=True)).first() is not None
 
 
 def _release_the_silent(connection: Connection) -> None:
     """Jobs whose worker has not renewed its lease: back into the queue, where they go on; given up, after too many; or what was wanted."""
-    for row in list(connection.execute(select(jobs).where(jobs.c.lease_until < now()).with_for_update(skip_locked=True))):
+    silent = or_(jobs.c.lease_until < now(), jobs.c.lease_until > now() + LONGEST_LEASE_S)
+    for row in list(connection.execute(select(jobs).where(silent).with_for_update(skip_locked=True))):
         job = job_of(row)
         status, message, level = _after_loss(job)
         move(connection, job, status, **{**ending(status), "losses": job.losses + 1, "error": message if status == "failed" else None})

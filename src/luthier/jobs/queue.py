@@ -6,11 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from luthier.jobs.fitting import living, misfit
+from luthier.jobs.leases import LEASE_S
 from luthier.jobs.records import Event, Job, JobError, end_those_waiting, ending, get, job_of, move, tell
-from luthier.jobs.transitions import ENDED, refuses
+from luthier.jobs.transitions import ENDED, OPEN, refuses
 from luthier.store.database import Database, now
 from luthier.store.ids import new
 from luthier.store.tables import job_dependencies, job_events, jobs
+
+NO_WORKER = "No worker is here. Start one:  luthier worker"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,13 @@ class Queue:
         query = query.where(jobs.c.status.in_(statuses)) if statuses else query
         with self.database.read() as connection:
             return [job_of(row) for row in connection.execute(query)]
+
+    def waiting(self, asked: Sequence[Job]) -> dict[str, str]:
+        """Of those that no worker can take as things are, by id: why, and what to do."""
+        with self.database.read() as connection:
+            offered = living(connection, LEASE_S)
+        free = [job for job in asked if job.status in OPEN and job.lease is None]
+        return {job.id: why for job in free if (why := misfit(job.needs, offered) if offered else NO_WORKER)}
 
     def events(self, number: str, after: int = 0) -> list[Event]:
         """What happened to a job since event `after`, the oldest first."""

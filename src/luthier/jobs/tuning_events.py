@@ -53,6 +53,9 @@ def measured(step: Step) -> dict[str, float]:
     return dict(_of_answers(step) if step.lot is not None else _of_rows(step))
 
 
+ERRORS = "grader_error/"
+PARSE_ERROR = f"{ERRORS}sample_parse_error"
+
 ROWS = (
     ("loss", "loss"),
     ("token_accuracy", "mean_token_accuracy"),
@@ -76,21 +79,40 @@ def _of_answers(step: Step) -> Iterator[tuple[str, Any]]:
     if step.full is not None:
         yield "full_valid_mean_reward", step.full["reward"]
         scores["valid_reward_mean"] = step.full["reward"]
+        if PARSE_ERROR in step.full:
+            yield "full_valid_mean_parse_error", step.full[PARSE_ERROR]
     yield "completion_tokens_mean", step.lot["answer_tokens"]
     yield "mean_unresponsive_rewards", step.lot["unfinished"]
-    yield "scores", {**scores, "graders": list(_graders(step.lot))}
+    yield "scores", {**scores, "graders": list(_graders(step.lot, step.full or {}))}
+    if errors := _errors(step.lot, step.full or {}):
+        yield "errors", {"graders": [errors]}
     yield "timing", {"step": {"sampling": step.lot.get("seconds"), "training": step.train.get("seconds")}}
 
 
-def _graders(lot: Line) -> Iterator[dict[str, Any]]:
+def _graders(lot: Line, full: Line) -> Iterator[dict[str, Any]]:
+    """What each grader gave, and, where a run has several rewards, each of these."""
     for name, value in lot.items():
-        if name.startswith("reward/"):
-            yield {"name": name.removeprefix("reward/"), "train_reward_mean": value}
+        kind, _, own = name.partition("/")
+        if own and kind in ("reward", "grader"):
+            yield {"name": own, "train_reward_mean": value, **({"valid_reward_mean": full[name]} if name in full else {})}
+
+
+def _errors(lot: Line, full: Line) -> dict[str, float]:
+    """The share of answers at which grading went wrong, and of those in training their number, by what it was."""
+    found: dict[str, float] = {}
+    for name, value in lot.items():
+        if name.startswith(ERRORS):
+            flag = name.removeprefix(ERRORS)
+            found |= {f"train_{flag}_mean": value, f"train_{flag}_count": round(value * lot["answers"])}
+            found |= {f"valid_{flag}_mean": full[name]} if name in full else {}
+    return found
 
 
 def _message(step: Step, total_steps: int, data: Mapping[str, Any]) -> str:
     if step.lot is not None:
         valid = f", full validation mean reward={data['full_valid_mean_reward']:.2f}" if step.full is not None else ""
+        if "full_valid_mean_parse_error" in data:
+            valid += f", full validation mean parse error={data['full_valid_mean_parse_error']:.2f}"
         return f"Step {step.step}/{total_steps} , train mean reward={data['train_mean_reward']:.2f}{valid}"
     valid = "".join(
         f", {words} loss={data[f'{name}_loss']:.2f}"

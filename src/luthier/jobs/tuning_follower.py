@@ -12,7 +12,7 @@ from luthier.jobs.process import Outcome
 from luthier.jobs.records import Job, JobError, tell
 from luthier.jobs.tuning_events import Told, checkpoint_event, note_events, step_events
 from luthier.jobs.tuning_results import ADAPTER_FILE, Snapshot, newest, results_csv, snapshots, tuned
-from luthier.jobs.tuning_steps import Cursor, estimated_finish, trained_tokens
+from luthier.jobs.tuning_steps import Cursor, estimated_finish, record_of, trained_tokens
 from luthier.jobs.tunings import Tuning, Tunings
 from luthier.spec import tuning as spec
 from luthier.spec.load import load_run
@@ -39,6 +39,7 @@ class TuningFollower:
         self.blobs = tunings.files.blobs
         self._cursors: dict[str, Cursor] = {}
         self._looked: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
 
     def begun(self, job: Job, validate: bool) -> Path:
         """Its folder, with its files and its model in their places. Raises `UserError` where one of them is not there."""
@@ -47,6 +48,7 @@ class TuningFollower:
             request.write(folder, "tune", tuning=self._asked(job, self._tuning(job)))
         self._cursors.pop(job.id, None)
         if not validate:
+            self._begun[job.id] = time.monotonic()
             self._tell(job, [Told("started", "Fine-tuning job started")])
         return folder
 
@@ -61,6 +63,7 @@ class TuningFollower:
         if job.status == "validating_files":
             self._validated(job, status, outcome)
             return
+        self._spent(job)
         self._steps(job, ended=status in ("succeeded", "failed"))
         self._snapshots(job)
         if status == "succeeded":
@@ -80,6 +83,11 @@ class TuningFollower:
             inner = dict(method.get(method["type"]) or {})
             method[method["type"]] = {**inner, "hyperparameters": {**inner.get("hyperparameters", {}), **details["resolved"]}}
             self.tunings.update(job.id, method=method)
+
+    def _spent(self, job: Job) -> None:
+        began, record = self._begun.pop(job.id, None), record_of(self._run(job))
+        if began is not None:
+            self.tunings.spent(job.id, time.monotonic() - began, None if record is None else float(record["energy_wh_estimated"]))
 
     def _failed(self, job: Job, outcome: Outcome) -> None:
         self.tunings.update(job.id, error=outcome.error or {"code": "training_error", "message": outcome.message, "param": None})

@@ -1,15 +1,18 @@
 """Fine-tuning as OpenAI tells it: a job, what was asked of it, its checkpoints, and the models that it left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select, tuple_, update
 
+from luthier.jobs.fitting import tell_of_misfits
+from luthier.jobs.leases import LEASE_S
 from luthier.jobs.names import checkpoint_id, checkpoint_name, model_name
 from luthier.jobs.queue import Asked, add
 from luthier.jobs.records import Event, Job, get, job_of, tell
+from luthier.jobs.tuning_needs import needs_of
 from luthier.store import garbage
 from luthier.store.database import Database, now
 from luthier.store.files import Files
@@ -25,7 +28,7 @@ class Tuning:
     """What was asked of a fine-tuning job, and what came of it.
 
     `method`: `{"type": …, TYPE: {"hyperparameters": {…}, …}}`; "auto" is replaced once it is validated. `base`: the name that its model's
-    name begins with. `luthier`: what it asks for beyond OpenAI's settings.
+    name begins with. `luthier`: what it asks for beyond OpenAI's settings. `seconds`, `energy_wh`: what its training took so far.
     """
 
     job: str
@@ -44,6 +47,8 @@ class Tuning:
     result_file: str | None = None
     trained_tokens: int | None = None
     error: dict[str, Any] | None = None
+    seconds: float = 0.0
+    energy_wh: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,6 @@ class Wanted:
     integrations: Sequence[Mapping[str, Any]] | None = None
     luthier: Mapping[str, Any] | None = None
     priority: int = 0
-    needs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,18 @@ class Tunings:
     def __init__(self, database: Database, files: Files, models: Models, folder: Path) -> None:
         self.database, self.files, self.models, self.folder = database, files, models, folder
 
-    def create(self, wanted: Wanted) -> Told:
-        """A new job, kept when this returns, its events those that OpenAI's clients look for."""
+    def create(self, wanted: Wanted, first: Callable[[Connection], None] = lambda _: None) -> Told:
+        """A new job, kept when this returns, its events those that OpenAI's clients look for.
+
+        Args:
+            first: called in the transaction that makes it. What it raises is raised, and no job is made.
+        """
         folder = self.folder / new("", 16)
         name = f"{wanted.model.name}{f' ({wanted.suffix})' if wanted.suffix else ''}"
-        asked = Asked(KIND, name, str(folder), wanted.project, {"kind": KIND, **(wanted.needs or {})}, wanted.priority)
+        needs = {"kind": KIND, **needs_of(wanted.model.base, wanted.method, wanted.luthier)}
+        asked = Asked(KIND, name, str(folder), wanted.project, needs, wanted.priority)
         with self.database.write() as connection:
+            first(connection)
             job = add(connection, asked)
             row = {
                 "job": job.id,
@@ -109,6 +119,7 @@ class Tunings:
             connection.execute(insert(tunings).values(row))
             held_out = f" and validation file: {wanted.validation_file}" if wanted.validation_file else ""
             tell(connection, job.id, f"Validating training file: {wanted.training_file}{held_out}", key="validating")
+            tell_of_misfits(connection, LEASE_S, job.id)
             return self._get(connection, job.id)
 
     def get(self, number: str, project: str | None = None) -> Told | None:
@@ -156,6 +167,12 @@ class Tunings:
         """Note what came of a job."""
         with self.database.write() as connection:
             connection.execute(update(tunings).where(tunings.c.job == number).values(**values))
+
+    def spent(self, number: str, seconds: float, energy_wh: float | None) -> None:
+        """Count what a process of a job took. `energy_wh`: of the whole job so far, where that is known."""
+        with self.database.write() as connection:
+            known = {} if energy_wh is None else {"energy_wh": energy_wh}
+            connection.execute(update(tunings).where(tunings.c.job == number).values(seconds=tunings.c.seconds + seconds, **known))
 
     def keep(self, job: Job, step: int, metrics: Mapping[str, Any], weights: Mapping[str, str], model: Model, last: bool) -> str:
         """Keep a checkpoint's weights as a model; the `last` one's is the job's model. Told twice, it is kept once.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import UserError
+from luthier.jobs.fitting import left
 from luthier.jobs.follower import Follower
 from luthier.jobs.leases import LEASE_S, Leases
 from luthier.jobs.process import Outcome, Work
@@ -110,7 +111,7 @@ class Worker:
         validating = sum(running.job.status == "validating_files" for running in self.running)
         places = {"queued": self.slots - (len(self.running) - validating), "validating_files": 1 - validating}
         statuses = {status for status, free in places.items() if free > 0}
-        return self.leases.claim(self.id, self.offers, statuses) if statuses else None
+        return self.leases.claim(self.id, left(self.offers, (running.job for running in self.running)), statuses) if statuses else None
 
     def _give_up(self, job: Job, why: str) -> None:
         """A job that cannot be begun or told of here."""
@@ -118,7 +119,7 @@ class Worker:
         self.say(f"{job.id}  failed  {why}")
 
     def _end(self, job: Job, status: str, message: str, outcome: Outcome) -> None:
-        """Let go of a job, and whoever follows its kind first stores what it left."""
+        """Let go of a job, and whoever follows its kind first stores what it left. What validation found that it needs is kept with it."""
         if follower := self.followers.get(job.kind):
             try:
                 follower.ended(job, status, outcome)
@@ -126,7 +127,7 @@ class Worker:
                 if status == "failed":
                     raise
                 status, message = "failed", str(error)
-        self.leases.end(job, status, message, message if status == "failed" else None)
+        self.leases.end(job, status, message, message if status == "failed" else None, outcome.details.get("needs"))
 
     def _look(self, running: Running) -> bool:
         """Whether the job was let go of."""

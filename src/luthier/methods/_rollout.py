@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from luthier.batches.order import steps_of_groups
 from luthier.batches.rows import Rows
 from luthier.errors import TrainingFailed
 from luthier.methods._watch import within_prompts
-from luthier.methods.base import OLD, Measure, Order, Rewards, Roles
+from luthier.methods.base import OLD, VALIDATION, Measure, Order, Rewards, Roles
 from luthier.spec.base import Spec
 
 
@@ -29,6 +30,13 @@ class Rollout(Spec):
     """At which answers are drawn, and scored. 1 is the policy itself."""
     passes: int = Field(1, ge=1)
     """How often the answers of a lot are learned from before new ones are drawn."""
+    json_schema: dict[str, Any] | None = None
+    """A JSON schema that answers are held to while they are drawn, token by token. Log-probabilities stay those of the policy without it,
+    so it learns to keep to the schema by itself, too."""
+
+
+DETAILS = ("grader/", "grader_error/")
+"""How the names of `Rewards.details` begin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +81,8 @@ def draw(roles: Roles, examples: Seq[Example], number: int, answers_per_prompt: 
     unfinished = torch.tensor([not answer.finished for answer in answers])
     prompt = torch.arange(len(examples)).repeat_interleave(answers_per_prompt)
     columns = {"prompt": prompt, "reward": rewards.total} | ({} if rewards.check is None else {"check": rewards.check})
+    if number == VALIDATION:
+        columns |= rewards.details
     tokens = {OLD: old} | ({} if reference is None else {"reference": reference})
     metrics = _metrics(answers, rewards, unfinished, old, reference, answers_per_prompt)
     return Drawn(Lot(bare.examples, columns, tokens, metrics), answers, rewards, reference, unfinished, metrics)
@@ -107,6 +117,7 @@ def _metrics(
         **_spread("reward", rewards.total, answers_per_prompt),
         **{f"reward/{name}": float(part.mean()) for name, part in rewards.parts.items() if len(rewards.parts) > 1},
         **({} if rewards.check is None else _of_check(rewards.total, rewards.check, answers_per_prompt)),
+        **{name: float(values.mean()) for name, values in rewards.details.items()},
         "answers": float(len(answers)),
         "answer_tokens": sum(len(answer.ids) for answer in answers) / len(answers),
         "unfinished": float(unfinished.double().mean()),
@@ -141,8 +152,7 @@ def measured(rows: Rows) -> dict[str, Measure]:
     ones = torch.ones(len(rows), device=rows.weights.device)
     columns = rows.columns
     found = {"loss": Measure(-columns["reward"], ones), "reward": Measure(columns["reward"], ones)}
-    if "check" in columns:
-        found["check"] = Measure(columns["check"], ones)
+    found |= {name: Measure(column, ones) for name, column in columns.items() if name == "check" or name.startswith(DETAILS)}
     if "reference" in columns:
         found["kl"] = Measure(rows.per_row(columns[OLD] - columns["reference"]), ones)
     return found | {"answer_tokens": Measure(rows.per_row(torch.ones_like(rows.weights)), ones)}

@@ -55,11 +55,13 @@ class Valuer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Rewards:
-    """Of n answers, (n,) fp32 each: `total`, what is learned from; `parts`, what each reward gave; `check`, by one never learned from."""
+    """Of n answers, (n,) fp32 each: `total`, what is learned from; `parts`, what each reward gave; `check`, by one never learned from;
+    `details`, what else rewards tell of them."""
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     check: Tensor | None = None
+    details: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Judge(Protocol):

@@ -16,6 +16,9 @@ WORD = 32
 SPACES = {"x-guidance": {"whitespace_pattern": r"[ \n]{0,16}"}}
 """Between the parts of JSON: without a limit a weak model may write nothing else for ever."""
 
+OPENING = {"additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref", "if"}
+"""What in a schema of arguments says that there may be others than its `properties`."""
+
 
 class LogitsMask(Protocol):
     """`allowed` (V,) bool is asked before each token, `advance` told afterwards. One object serves one answer."""
@@ -125,7 +128,15 @@ class GrammarMask:
 
 
 def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
-    return {**(function.get("parameters") or {"type": "object"}), **SPACES}
+    return {**_arguments(function), **SPACES}
+
+
+def _arguments(function: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a call's arguments: only those it names, unless it says of others. A weak model would make them up for ever."""
+    schema = dict(function.get("parameters") or {"type": "object"})
+    if "properties" in schema and not schema.keys() & OPENING:
+        schema["additionalProperties"] = False
+    return schema
 
 
 def _head(function: Mapping[str, Any]) -> str:
@@ -134,5 +145,5 @@ def _head(function: Mapping[str, Any]) -> str:
 
 
 def _call(function: Mapping[str, Any]) -> dict[str, Any]:
-    properties = {"name": {"const": function["name"]}, "arguments": function.get("parameters") or {"type": "object"}}
+    properties = {"name": {"const": function["name"]}, "arguments": _arguments(function)}
     return {"type": "object", "properties": properties, "required": ["name", "arguments"], "additionalProperties": False}

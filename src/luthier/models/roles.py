@@ -12,6 +12,7 @@ from luthier.batches.examples import Lot
 from luthier.batches.plan import MicroBatch, shares
 from luthier.batches.rows import Rows, rows_of
 from luthier.losses.logprobs import Scores
+from luthier.models.constraint import LogitsMask
 from luthier.models.draw import DrawRules
 from luthier.models.forward import Root, evaluating
 from luthier.models.requests import Request
@@ -25,11 +26,21 @@ TOKEN_BUDGET = 2048
 class PolicyModel:
     """What learns: the base with the adapter `adapter`, or the base itself where `adapter` is None (full tuning).
 
+    `masks`: makes what holds an answer to a form while it is drawn, one for each answer.
+
     Here and below, what is asked of a whole lot, and samples, are the work of all processes of `world`, each doing its share.
     """
 
-    def __init__(self, root: Root, adapter: str | None, seed: int = 0, token_budget: int = TOKEN_BUDGET, world: World = ALONE) -> None:
-        self.root, self.adapter, self.seed, self.token_budget, self.world = root, adapter, seed, token_budget, world
+    def __init__(
+        self,
+        root: Root,
+        adapter: str | None,
+        seed: int = 0,
+        token_budget: int = TOKEN_BUDGET,
+        world: World = ALONE,
+        masks: Callable[[], LogitsMask] | None = None,
+    ) -> None:
+        self.root, self.adapter, self.seed, self.token_budget, self.world, self.masks = root, adapter, seed, token_budget, world, masks
 
     def score(self, rows: Rows, temperature: float = 1.0, entropy: bool = False, correct: bool = False) -> Scores:
         return self.root.score(rows.stream, self.adapter, temperature, entropy, correct)
@@ -44,7 +55,9 @@ class PolicyModel:
         rules, stops, world = DrawRules(temperature, top_p), self.root.stop_ids, self.world
         own = range(world.rank, len(prompts), world.size)
         requests = [
-            Request(prompts[i], max_new_tokens, rules, self.adapter, (self.seed, *address, i, j), stops) for i in own for j in range(n)
+            Request(prompts[i], max_new_tokens, rules, self.adapter, (self.seed, *address, i, j), stops, mask=self.masks and self.masks())
+            for i in own
+            for j in range(n)
         ]
         answers = sample_all(self.root, requests)
         found = world.gather([answers[k * n : (k + 1) * n] for k in range(len(own))])

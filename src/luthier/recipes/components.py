@@ -18,6 +18,7 @@ from luthier.batches.randomness import torch_generator
 from luthier.engine.setup import CRITIC, POLICY, REFERENCE, REWARD, AdapterChoice
 from luthier.errors import SettingsError
 from luthier.methods.base import Judge, Method, Rewards, Roles
+from luthier.models.constraint import Grammars, LogitsMask
 from luthier.models.forward import Root
 from luthier.models.roles import PolicyModel, ReferenceModel, ScalarModel
 from luthier.models.world import ALONE, World
@@ -27,6 +28,10 @@ from luthier.spec.base import Spec
 from luthier.spec.component import configure
 from luthier.spec.effective import refuse_ineffective
 from luthier.spec.run import RunSpec
+from luthier.text.tokenizer import Tokenizer
+
+Masks = Callable[[], LogitsMask]
+"""Makes what holds one answer to a form."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,12 @@ def cast_roles(
     judge: RunJudge | None = None,
     world: World = ALONE,
     divide: Callable[[Root], object] = lambda _: None,
+    masks: Masks | None = None,
 ) -> Callable[[Root], Roles]:
     """Who plays the roles that the method needs, on a given root. A critic's adapter and head are put onto `root`.
 
     Args:
-        divide: told of every other root that is made, to hold it in parts.
+        divide: told of every other root that is made, to hold it in parts. masks: see `held_to`.
 
     The reference is what the policy starts from, frozen: the base alone where an adapter learns that at first changes nothing, a copy of
     the adapter that it goes on from, or, where the base itself learns, a copy of the base.
@@ -126,14 +132,37 @@ def cast_roles(
         root.add_scalar_head(REWARD, torch_generator(seed, "reward head"))
     if "critic" in needs:
         _add_critic(root, adapter, judge, seed)
-    return lambda on: roles_on(on, parts, seed, token_budget, frozen, judge, world)
+    return lambda on: roles_on(on, parts, seed, token_budget, frozen, judge, world, masks)
 
 
-def roles_on(on: Root, parts: Parts, seed: int, token_budget: int, frozen: Root | None, judge: Judge | None, world: World = ALONE) -> Roles:
+def held_to(config: Any, tokenizer: Tokenizer, num_logits: int) -> Masks | None:
+    """What holds a method's answers to the form that its settings name; None where they name none.
+
+    Raises:
+        SettingsError: a schema that cannot be held to, or llguidance is not installed.
+    """
+    schema = getattr(getattr(config, "rollout", None), "json_schema", None)
+    if schema is None:
+        return None
+    grammars = Grammars(tokenizer, num_logits)
+    grammars.json_schema(schema)
+    return lambda: grammars.json_schema(schema)
+
+
+def roles_on(
+    on: Root,
+    parts: Parts,
+    seed: int,
+    token_budget: int,
+    frozen: Root | None,
+    judge: Judge | None,
+    world: World = ALONE,
+    masks: Masks | None = None,
+) -> Roles:
     """Who plays the roles on a root that has the heads and adapters for it. `frozen`: the base's copy that is the reference."""
     needs, adapter = parts.needs, parts.adapter
     return Roles(
-        PolicyModel(on, adapter.role, seed, token_budget, world),
+        PolicyModel(on, adapter.role, seed, token_budget, world, masks),
         ReferenceModel(frozen or on, adapter.start and REFERENCE, token_budget, world) if "reference" in needs else None,
         ScalarModel(on, None if adapter.module.WHOLE_MODEL else CRITIC, CRITIC, token_budget, world) if "critic" in needs else None,
         ScalarModel(on, adapter.role, REWARD, token_budget, world) if "scorer" in needs else None,

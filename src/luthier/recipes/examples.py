@@ -97,7 +97,8 @@ def read_examples(
     if spec.data.validation_share:
         validation = [(file, set_aside(file.keys, spec.data.validation_share, spec.train.seed)) for file in train_files]
         train = [(file, ~aside) for file, aside in validation]
-    _refuse_shared(train, validation)
+    if "shared-rows" not in spec.preflight.accept:
+        _refuse_shared(train, validation)
     tables = {id(file): reader.table(file) for file in (*train_files, *validation_files)}
     parts = [tuple(Part(file, rows, tables[id(file)]) for file, rows in chosen) for chosen in (train, validation)]
     stored = [_stored(part, name, encoding, renderer, record) for part, name in zip(parts, ("train", "validation"), strict=True)]
@@ -175,7 +176,8 @@ def _refuse_shared(train: Chosen, validation: Chosen) -> None:
         first, second = (_place(chosen, place) for chosen, place in zip((train, validation), shared[0], strict=True))
         raise DataError(
             f"{second}: this validation row is also a training row ({first}); {len(shared)} rows are. "
-            f"A loss measured on rows that were learned says nothing: remove them from one of the two."
+            f"A loss measured on rows that were learned says nothing: remove them from one of the two, or, where it is meant, give "
+            f"`preflight.accept=[shared-rows]`."
         )
 
 

@@ -67,7 +67,8 @@ class RunJudge:
         check = None
         if self.check is not None and self.check_source is not None:
             check = torch.from_numpy(scores_of(self.check, judged, self.check_source.name, self.check_source.time_limit_s)).float()
-        return Rewards(total.float(), {name: part.float() for name, part in parts.items()}, check)
+        details = {name: torch.from_numpy(found).float() for one in self.rewards for name, found in one.details().items()}
+        return Rewards(total.float(), {name: part.float() for name, part in parts.items()}, check, details)
 
     def _name(self, place: int) -> str:
         """Told apart by number where two are called the same."""

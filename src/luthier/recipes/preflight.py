@@ -14,7 +14,7 @@ from luthier.engine.report import Progress, untold
 from luthier.errors import DataError, ModelError, RunError, SettingsError, TemplateError, TrainingFailed, UserError
 from luthier.methods.base import Method, Order, Roles
 from luthier.models import load as models
-from luthier.recipes.components import Parts, resolve
+from luthier.recipes.components import Parts, held_to, resolve
 from luthier.recipes.examples import RunExamples, read_examples
 from luthier.recipes.faults.learned import of_learned
 from luthier.recipes.faults.rows import of_rows
@@ -36,6 +36,9 @@ CODES: tuple[tuple[type[UserError], str], ...] = (
 )
 """What a refusal is called among findings; any other is `would-fail`."""
 
+SHARED = "shared-rows"
+"""The one error that may be meant."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grounds:
@@ -56,7 +59,7 @@ def preflight(spec: RunSpec) -> list[Finding]:
     try:
         checked = _Checked(spec, datetime.now().replace(microsecond=0))
         found += checked.before_rows()
-        found += of_rows(spec, checked.renderer)
+        found = _accepted([*found, *of_rows(spec, checked.renderer)], spec)
         if all(finding.severity != "error" for finding in found):
             found += checked.of_examples(checked.examples(lambda _: None))
         models.check_weights(checked.model_folder)
@@ -107,6 +110,7 @@ class _Checked:
         self.config = models.load_config(self.model_folder)
         models.check_vocabulary(self.config, self.renderer.tokenizer.vocab_size, self.model_folder)
         refuse_misfit(self.parts.adapter, self.config)
+        held_to(self.parts.method_config, self.renderer.tokenizer, self.config.get_text_config().vocab_size)
         self.judge = RunJudge(spec, self.renderer) if "judge" in self.parts.needs else None
 
     def before_rows(self) -> Iterator[Finding]:
@@ -178,9 +182,9 @@ def room_for_prompts(longest: int, config: Any) -> int:
 
 
 def _accepted(found: Iterable[Finding], spec: RunSpec) -> list[Finding]:
-    """Warnings that are meant become advice."""
+    """Warnings that are meant become advice, and so do rows that are learned and measured on, where they are."""
     accept = spec.preflight.accept
-    return [replace(f, severity="advice") if f.severity == "warning" and f.code in accept else f for f in found]
+    return [replace(f, severity="advice") if f.code in accept and (f.severity == "warning" or f.code == SHARED) else f for f in found]
 
 
 def _said(sentence: str, found: Iterable[Finding]) -> bool:

@@ -20,7 +20,7 @@ from luthier.models.finite import refuse_not_finite
 from luthier.models.forward import Root
 from luthier.models.probe import probe
 from luthier.models.world import ALONE, World
-from luthier.recipes.components import cast_roles
+from luthier.recipes.components import cast_roles, held_to
 from luthier.recipes.describe import describe, record_start
 from luthier.recipes.preflight import lay_grounds
 from luthier.recipes.several import refuse_several, refuse_uneven, tell_of
@@ -51,7 +51,8 @@ def prepare(
     devices.bound_compiled_products()
     refuse_several(spec, world.size)
     grounds = world.first(lambda: lay_grounds(spec, started, say, progress))
-    parts, model_folder, renderer, examples = grounds.parts, grounds.model_folder, grounds.renderer, grounds.examples
+    parts, adapter, renderer = grounds.parts, grounds.parts.adapter, grounds.renderer
+    examples, judge, model_folder = grounds.examples, grounds.judge, grounds.model_folder
     text = grounds.config.get_text_config()
     inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     dtype = dtype or world.once(lambda: devices.choose_dtype(spec.train.dtype, text.hidden_size, inner, device))
@@ -60,19 +61,19 @@ def prepare(
     model = models.load_model(model_folder, dtype.dtype, device, spec.train.dropout, examples.record["notes"].append)
     refuse_not_finite(model, model_folder)
     probed = world.once(lambda: probe(model))
-    adapter = parts.adapter
     generator = torch_generator(spec.train.seed, "adapter")
     adapter.module.attach(model, adapter.config, POLICY, generator, model.get_output_embeddings())
     if adapter.start is not None:
         adapter.module.begin(model, adapter.config, POLICY)
     root = Root(model, probed.packing, probed.head)
-    judge = grounds.judge
     if judge is not None:
         judge.on(root, model_folder, frozen_base=not adapter.module.WHOLE_MODEL)
     divided = adapter.module.WHOLE_MODEL and world.size > 1
     if divided:
         refuse_uneven(root, chain(examples.train, examples.validation))
-    make_roles = cast_roles(root, parts, spec, budget, judge, world, (lambda on: Sharded(on, world)) if divided else (lambda _: None))
+    divide = (lambda on: Sharded(on, world)) if divided else (lambda _: None)
+    masks = held_to(parts.method_config, renderer.tokenizer, int(root.output.weight.shape[0]))
+    make_roles = cast_roles(root, parts, spec, budget, judge, world, divide, masks)
     root.stop_ids, root.special_ids = renderer.stops, renderer.tokenizer.special_ids
     if spec.train.gradient_checkpointing:
         root.enable_checkpointing()

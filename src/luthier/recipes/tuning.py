@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import GradingError, OutOfMemory, SettingsError, UserError
-from luthier.recipes.preflight import preflight
-from luthier.recipes.tuning_files import MOST_TOLD, look
+from luthier.recipes.preflight import SHARED, preflight
+from luthier.recipes.tuning_files import MOST_TOLD, look, without_images
 from luthier.recipes.tuning_settings import resolved, run_of
 from luthier.spec.finding import Finding
 from luthier.spec.run import RunSpec
@@ -44,15 +44,16 @@ def validate(tuning: Tuning, folder: Path) -> Validated:
     looks = [look(tuning.training_file, "training", tuning.own_method)]
     if tuning.validation_file is not None:
         looks.append(look(tuning.validation_file, "validation", tuning.own_method))
+    skips = [("warn", sentence) for seen in looks for sentence in seen.skips()]
     for seen in looks:
         if seen.error is not None:
-            return Validated(seen.error, tuple(("error", sentence) for other in looks for sentence in other.notes()))
+            return Validated(seen.error, (*skips, *(("error", sentence) for other in looks for sentence in other.notes())))
     try:
-        spec = run_of(_linked(tuning, folder / INPUTS), looks[0].examples)
+        spec = run_of(_linked(tuning, folder / INPUTS, {seen.file.id for seen in looks if seen.skipped}), looks[0].examples)
     except UserError as error:
-        return Validated(_failure(str(error)))
+        return Validated(_failure(str(error)), tuple(skips))
     findings = preflight(spec)
-    notes = tuple(_notes(tuning, findings, folder))
+    notes = (*skips, *_notes(tuning, findings, folder))
     errors = [_told(finding.message, folder) for finding in findings if finding.severity == "error"]
     if errors:
         return Validated(_failure(errors[0]), (*(("error", text) for text in errors[1:MOST_TOLD]), *notes))
@@ -76,8 +77,12 @@ def _failure(sentence: str) -> dict[str, Any]:
     return {"code": "training_error", "message": sentence, "param": None}
 
 
-def _linked(tuning: Tuning, inputs: Path) -> Tuning:
-    """The same job with its files under the names that their owner knows, so that messages and record hold no others."""
+def _linked(tuning: Tuning, inputs: Path, with_images: set[str]) -> Tuning:
+    """The same job with its files under the names that their owner knows, so that messages and record hold no others.
+
+    Args:
+        with_images: those of which only the other rows are learned from.
+    """
     inputs.mkdir(exist_ok=True)
     changed: dict[str, TuningFile] = {}
     for part in ("training_file", "validation_file"):
@@ -85,21 +90,26 @@ def _linked(tuning: Tuning, inputs: Path) -> Tuning:
         if file is not None:
             link = inputs / f"{file.id}.jsonl"
             link.unlink(missing_ok=True)
-            link.symlink_to(os.path.abspath(file.path))
+            if file.id in with_images:
+                without_images(Path(file.path), link)
+            else:
+                link.symlink_to(os.path.abspath(file.path))
             changed[part] = file.model_copy(update={"path": str(link)})
     return tuning.model_copy(update=changed)
 
 
 def _notes(tuning: Tuning, findings: list[Finding], folder: Path) -> Iterator[tuple[str, str]]:
     """What the owner should know: warnings of the preflight, and what of the request has no effect here."""
-    if tuning.response_format is not None:
-        yield (
-            "warn",
-            "`response_format` is not enforced while the model draws answers in training: the grader sees `sample.output_json` wherever an "
-            "answer is JSON, and scores the others without it.",
-        )
     if tuning.asked("reasoning_effort") not in (None, "default"):
         yield "warn", "`reasoning_effort` has no effect: this model has no such setting."
+    for finding in findings:
+        if finding.code == SHARED:
+            rows = "1 training row stands" if finding.count == 1 else f"{finding.count:,} training rows stand"
+            places = _told(", ".join(finding.places), folder)
+            yield (
+                "warn",
+                f"{rows} in the validation file, too ({places}). What is measured on rows that were learned says nothing of others.",
+            )
     for finding in [finding for finding in findings if finding.severity == "warning"][:MOST_TOLD]:
         yield "warn", _told(finding.message, folder)
 

@@ -21,6 +21,7 @@ from luthier.spec.tuning import FEWEST_EXAMPLES, TuningFile
 
 Part = Literal["training", "validation"]
 
+IMAGE = b'"image_url"'
 MOST_TOLD = 10
 """Faults of a file that are told, besides the one that the job fails with."""
 
@@ -32,13 +33,14 @@ NEEDS = {"chat": "supervised", "preference": "dpo", "reinforcement": "reinforcem
 
 @dataclass(frozen=True)
 class FileLook:
-    """`examples`: lines that are not blank. `faults`: the first few of `num_faults`."""
+    """`examples`: lines that are not blank. `faults`: the first few of `num_faults`. `skipped`: lines with images, which are left out."""
 
     file: TuningFile
     part: Part
     examples: int
     faults: tuple[Fault, ...] = ()
     num_faults: int = 0
+    skipped: tuple[int, ...] = ()
 
     @property
     def error(self) -> dict[str, Any] | None:
@@ -56,6 +58,13 @@ class FileLook:
             return {"code": "invalid_n_examples", "message": text, "param": param}
         return None
 
+    def skips(self) -> Iterator[str]:
+        """That rows with images were left out, as a sentence."""
+        if self.skipped:
+            lines = ", ".join(map(str, self.skipped[:MOST_TOLD])) + (", …" if len(self.skipped) > MOST_TOLD else "")
+            number = "1 example has an image and was" if len(self.skipped) == 1 else f"{len(self.skipped):,} examples have images and were"
+            yield f"{self.file.id}: {number} skipped, because this model learns text alone (line {lines})."
+
     def notes(self) -> Iterator[str]:
         """The faults after the first, as sentences with their lines."""
         for fault in self.faults[1:]:
@@ -70,11 +79,14 @@ def look(file: TuningFile, part: Part, method: str) -> FileLook:
     Args:
         method: ours; of one that OpenAI has not, the lines need only be JSON objects, and the preflight says the rest.
     """
-    examples, found, number_of_faults = 0, list[Fault](), 0
+    examples, found, number_of_faults, skipped = 0, list[Fault](), 0, list[int]()
     faulty: Callable[[bytes, int, Origin], Fault | None] | None = None
     try:
         for number, line in files.lines(Path(file.path)):
             if not line or line.isspace():
+                continue
+            if method in OF_METHOD and has_image(line):
+                skipped.append(number)
                 continue
             examples += 1
             origin = Origin(file.id, number)
@@ -89,7 +101,32 @@ def look(file: TuningFile, part: Part, method: str) -> FileLook:
     except DataError as error:  # the file breaks off, or is no text
         found.append(Fault("invalid_training_file", _own(error, file.path, file.id), examples + 1))
         number_of_faults += 1
-    return FileLook(file, part, examples, tuple(found), number_of_faults)
+    return FileLook(file, part, examples, tuple(found), number_of_faults, tuple(skipped))
+
+
+def without_images(file: Path, place: Path) -> None:
+    """A copy of a file in which rows with images are blank lines, so that all others keep their numbers."""
+    with place.open("wb") as out:
+        for _, line in files.lines(file):
+            out.write(b"\n" if has_image(line) else line.rstrip(b"\n") + b"\n")
+
+
+def has_image(line: bytes) -> bool:
+    """Whether somebody shows the assistant an image in this row."""
+    if IMAGE not in line:
+        return False
+    try:
+        fields = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    asked = fields.get("input", fields) if isinstance(fields, dict) else None
+    turns = asked.get("messages") if isinstance(asked, dict) else None
+    return isinstance(turns, list) and any(map(_shows_image, turns))
+
+
+def _shows_image(turn: Any) -> bool:
+    parts = turn.get("content") if isinstance(turn, dict) and turn.get("role") != "assistant" else None
+    return isinstance(parts, list) and any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts)
 
 
 def _first(line: bytes, file: TuningFile, method: str) -> tuple[Fault | None, Callable[[bytes, int, Origin], Fault | None]]:

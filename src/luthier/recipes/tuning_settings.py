@@ -11,6 +11,7 @@ from luthier.models import load as models
 from luthier.recipes.tuning_files import OF_METHOD
 from luthier.spec.load import Places, Values, load_part, put
 from luthier.spec.run import ModelSpec, RunSpec
+from luthier.spec.serving import ANY_OBJECT
 from luthier.spec.tuning import USUAL_MULTIPLIER, Tuning, auto_batch_size, auto_epochs, learning_rate
 from luthier.spec.tuning_request import OWN
 from luthier.text.folder import DEFAULT_CONTEXT, context_length
@@ -119,6 +120,7 @@ def _data(tuning: Tuning, drawing: bool) -> Iterator[tuple[str, Any]]:
     yield "data.train", [{"path": tuning.training_file.path}]
     if tuning.validation_file is not None:
         yield "data.validation", [{"path": tuning.validation_file.path}]
+        yield "preflight.accept", ["shared-rows"]  # OpenAI lets them pass; an event says so
     elif drawing or tuning.own_method == "reward_model":
         yield "data.validation_share", SET_ASIDE
     yield "data.too_long", "drop" if drawing else "cut" if openai else "refuse"
@@ -138,7 +140,10 @@ def _drawn(tuning: Tuning, examples: int, epochs: int, context: int) -> Iterator
     answers = max(2, min(MOST_ANSWERS, round(DRAWN_ANSWERS * float(tuning.asked("compute_multiplier") or 1.0))))
     steps = math.ceil(examples / prompts) * epochs
     interval = int(tuning.asked("eval_interval") or max(1, round(steps / 10)))
-    yield "method.rollout", {"prompts": prompts, "max_new_tokens": min(LONGEST_ANSWER, context // 2)}
+    rollout: dict[str, Any] = {"prompts": prompts, "max_new_tokens": min(LONGEST_ANSWER, context // 2)}
+    if (schema := _answer_schema(tuning)) is not None:
+        rollout["json_schema"] = schema
+    yield "method.rollout", rollout
     yield "train.batch_size", prompts * answers
     if tuning.own_method == "grpo":
         yield "method.group", answers
@@ -150,3 +155,11 @@ def _drawn(tuning: Tuning, examples: int, epochs: int, context: int) -> Iterator
     yield "evaluation.every", interval
     yield "checkpoints.every", interval
     yield "checkpoints.keep_best", KEPT_BEST
+
+
+def _answer_schema(tuning: Tuning) -> dict[str, Any] | None:
+    """What answers are held to by the job's `response_format`."""
+    form = tuning.response_format or {}
+    if form.get("type") == "json_object":
+        return dict(ANY_OBJECT)
+    return dict(form["json_schema"]["schema"]) if form.get("type") == "json_schema" else None

@@ -46,5 +46,9 @@ class Reward(ABC, Generic[C]):
             UserError: an answer that should have a score and has none; says why, and what to do.
         """
 
+    def details(self) -> Mapping[str, np.ndarray]:
+        """(n,) each, by name: what the last answers that were scored were given besides, the same names each time."""
+        return {}
+
     def close(self) -> None:
         """Let go of processes and models."""

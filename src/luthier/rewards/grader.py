@@ -41,6 +41,16 @@ class Config(Spec):
         return value
 
 
+TOLD_ERRORS = (
+    "sample_parse_error",
+    "invalid_variable_error",
+    "python_grader_runtime_error",
+    "model_grader_server_error",
+    "other_error",
+)
+"""Flags whose share is told of each lot."""
+
+
 class GraderReward(Reward[Config]):
     """The grader's score. An answer that cannot be graded scores 0, as at OpenAI; a row that no answer could help stops the run."""
 
@@ -65,6 +75,14 @@ class GraderReward(Reward[Config]):
                 f"with `most_failures`."
             )
         return np.array([grading.score for grading in gradings], dtype=np.float64)
+
+    def details(self) -> dict[str, np.ndarray]:
+        """`grader/NAME`: the score that each grader gave, of `multi` its parts; `grader_error/FLAG`: 1 where that went wrong."""
+        own = {} if self.config.grader.get("type") == "multi" else {str(self.config.grader.get("name") or "grader"): None}
+        names = own or dict.fromkeys(self.config.grader["graders"])
+        scores = {f"grader/{name}": [float(one.score if own else one.scores.get(name, 0.0)) for one in self.last] for name in names}
+        errors = {f"grader_error/{flag}": [float(getattr(one.errors, flag)) for one in self.last] for flag in TOLD_ERRORS}
+        return {name: np.array(values) for name, values in {**scores, **errors}.items()}
 
     def close(self) -> None:
         self._grader.close()

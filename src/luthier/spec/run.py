@@ -159,7 +159,8 @@ class PreflightSpec(Spec):
     """What is looked for before the model is loaded."""
 
     accept: tuple[str, ...] = ()
-    """Warnings that are meant, by the code that stands behind them (`learning-rate`). They stay in the record, and no longer warn."""
+    """Warnings that are meant, by the code that stands behind them (`learning-rate`). They stay in the record, and no longer warn. Also
+    `shared-rows`: rows that are learned and measured on, which are refused otherwise."""
 
 
 class CertificateSpec(Spec):

@@ -16,6 +16,18 @@ ANY_OBJECT: dict[str, Any] = {"type": "object"}
 """The schema of an answer that is to be some JSON object."""
 
 
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """What work costs here, in whichever currency: `/metrics` tells with it what each project's jobs have cost. 0: it is not counted."""
+
+    an_hour: float = 0.0
+    """Of a machine, for each hour in which a job trains on it."""
+    a_kwh: float = 0.0
+    """Of energy, as each run estimates it."""
+
+    def of(self, seconds: float, energy_wh: float) -> float:
+        return self.an_hour * seconds / 3600 + self.a_kwh * energy_wh / 1000
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="ask"):
     """Answers wanted: to `messages`, as a chat, or to `prompt`, which is gone on with."""
 

@@ -163,6 +163,11 @@ def _of_reinforcement(details: Mapping[str, Any], where: str, grader_fault: Call
         yield _of_type(form, "object", f"{where}.response_format")
     elif form.get("type") not in RESPONSE_FORMATS:
         yield _not_one_of(form.get("type"), RESPONSE_FORMATS, f"{where}.response_format.type")
+    elif form["type"] == "json_schema":
+        named = form.get("json_schema")
+        if not isinstance(named, Mapping) or not isinstance(named.get("schema"), Mapping):
+            schema = named.get("schema") if isinstance(named, Mapping) else None
+            yield _of_type(schema, "object", f"{where}.response_format.json_schema.schema")
 
 
 def _of_hyperparameters(given: Any, method: str, where: str) -> Iterator[Refusal]:

@@ -12,7 +12,7 @@ from luthier.store.blobs import Blob, Blobs
 from luthier.store.database import Database, now
 from luthier.store.files import WORKING, insert_file
 from luthier.store.ids import new
-from luthier.store.tables import batch_answers, batches
+from luthier.store.tables import batch_answers, batches, keys
 
 LASTS_S = 24 * 3600
 """From a batch's creation to its end."""
@@ -152,15 +152,15 @@ class Batches:
             connection.execute(update(batches).where(batches.c.id == id).values(lease=lease, lease_until=now() + LEASE_S))
             return _get(connection, id)
 
-    def beat(self, id: str, lease: str) -> tuple[str, bool]:
-        """Say that its gateway lives. Returns its status, and whether its time is over. Raises `LeaseLost`."""
+    def beat(self, id: str, lease: str) -> tuple[str, bool, bool]:
+        """Say that its gateway lives. Returns its status, whether its time is over, and whether its key was revoked. Raises `LeaseLost`."""
         with self.database.write() as connection:
             _hold(connection, id, lease)
             connection.execute(update(batches).where(batches.c.id == id).values(lease_until=now() + LEASE_S))
-            row = connection.execute(
-                select(batches.c.status, (batches.c.expires_at <= now()).label("late")).where(batches.c.id == id)
-            ).one()
-            return row.status, bool(row.late)
+            late, revoked = (batches.c.expires_at <= now()).label("late"), keys.c.revoked_at.is_not(None).label("revoked")
+            query = select(batches.c.status, late, revoked).join(keys, keys.c.id == batches.c.key, isouter=True)
+            row = connection.execute(query.where(batches.c.id == id)).one()
+            return row.status, bool(row.late), bool(row.revoked)
 
     def let_go(self, id: str, lease: str) -> None:
         """Let another gateway go on at once."""

@@ -3,16 +3,11 @@
 Times are seconds since the epoch by the database's own clock (`database.now`), so that machines whose clocks differ agree.
 """
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, Table, Text, UniqueConstraint
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
-    }
-)
+from luthier.store.feedback_tables import feedback as feedback
+from luthier.store.feedback_tables import feedback_completions as feedback_completions
+from luthier.store.naming import metadata as metadata
 
 jobs = Table(
     "jobs",
@@ -176,6 +171,8 @@ tunings = Table(
     Column("result_file", Text),
     Column("trained_tokens", BigInteger),
     Column("error", JSON),  # {code, message, param}
+    Column("seconds", Double, nullable=False, server_default="0"),  # in which a worker's process was at it
+    Column("energy_wh", Double, nullable=False, server_default="0"),  # an estimate, as its run's record has it
 )
 
 checkpoints = Table(

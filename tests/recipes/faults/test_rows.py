@@ -176,6 +176,9 @@ def test_training_rows_in_the_validation(bench: Any, name: str):
     assert "rows.jsonl:7" in found["message"] or name == "the same file"
     assert bench.train() == 1
     assert "is also a training row" in bench.printed and not bench.out.exists()
+    bench.set("preflight.accept", ["shared-rows"])
+    assert bench.check()["shared-rows"]["severity"] == "advice"
+    assert bench.train() == 0
 
 
 def test_training_rows_in_the_validation_but_for_a_word(bench: Any):

@@ -38,7 +38,7 @@ OF_THE_JOB = {
     "integrations": "`report.wandb: true` writes an offline run",
 }
 MISSED = {
-    "method.reinforcement.response_format": "reward the form: `{name: json_schema, schema: FILE}` among the rewards",
+    "method.reinforcement.response_format": "hold answers to it with `method.rollout.json_schema`",
     "method.reinforcement.hyperparameters.reasoning_effort": "how long a model thinks is its template's",
 }
 

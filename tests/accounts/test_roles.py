@@ -39,6 +39,8 @@ def test_a_member_works_and_neither_makes_keys_nor_reads_what_others_did():
         "keys.write",
         "audit.read",
         "projects.write",
+        "sharing.read",
+        "sharing.write",
         "metrics.read",
         "logs.read",
     }

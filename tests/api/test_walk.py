@@ -25,11 +25,14 @@ from luthier.api.app import create_app
 from luthier.api.auth import anyone, may, permission_of
 from luthier.api.platform import Platform
 from luthier.jobs.tunings import Wanted as WantedJob
+from luthier.spec.comparisons import NewComparison
 from luthier.store.database import Database
 from luthier.store.feedback import Entry
-from luthier.store.tables import batches, eval_items, eval_runs, evals, metadata, models, stored, uploads
+from luthier.store.tables import batches, eval_items, eval_runs, evals, metadata, models, shared_models, stored, uploads
 
 PARAMETER = re.compile(r"\{(\w+)\}")
+
+LIKES = {"type": "string_check", "name": "likes", "input": "{{sample.output_text}}", "reference": "Hi", "operation": "eq"}
 
 CHOSEN = {"name": "record.json"}
 """What a path may hold that is no id: one of a few words."""
@@ -120,7 +123,9 @@ UNKNOWN = {
     "output_item_id": "outputitem_unknown",
     "key": "key_unknown",
     "project": "unknown",
+    "permission": "cp_unknown",
     "feedback": "feedback_987654321",
+    "comparison": "ftjob-unknowncomparison",
 }
 """Ids of nothing, by the name of the parameter. `belongings` makes one of each that is something."""
 
@@ -145,10 +150,13 @@ def belongings(platform: Platform, project: str) -> dict[str, str]:
         "key": platform.accounts.keys.create(Wanted(project, "rater"))[0].id,
         "project": project,
     }
+    asked = NewComparison(a="starter", b="starter", prompts=file.id, judge=LIKES)
+    ids["comparison"] = platform.comparisons.create(project, asked, starter, starter).job.id
     run = platform.home.jobs / Path(job.folder).name / "run"
     run.mkdir(parents=True)
     (run / "record.json").write_text("{}")
     said = Entry(project, "key_1", "key_1", "thumb", None, [], [[]], [], 0, {"thumb": "up"}, None, {}, (ids["completion"],))
+    ids["permission"] = f"cp_{project}"
     ids["feedback"] = f"feedback_{platform.feedback.add(said).number}"
     kept = {"project": project, "model": "starter", "request": {"messages": [], "turns": []}, "request_id": "req_1", "created_at": 1.0}
     upload = {"purpose": "fine-tune", "filename": "a.jsonl", "mime_type": "text/jsonl", "bytes": 3, "status": "pending"}
@@ -159,6 +167,8 @@ def belongings(platform: Platform, project: str) -> dict[str, str]:
         _add_eval(connection, project, ids)
         connection.execute(insert(uploads).values(id=ids["upload_id"], project=project, created_at=1.0, expires_at=4e9, **upload))
         connection.execute(insert(models).values(name=ids["model"], project=project, job=job.id, **tuned))
+        shared = {"id": ids["permission"], "model": ids["model"], "project": "proj_third", "created_at": 1.0}
+        connection.execute(insert(shared_models).values(shared))
         for kind, number in (("chat.completion", ids["completion"]), ("response", ids["response"])):
             connection.execute(insert(stored).values(id=number, kind=kind, body={"id": number, "output": [], "choices": []}, **kept))
     return ids
@@ -266,6 +276,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "POST /v1/chat/completions/{completion}": {"metadata": {"a": "b"}},
     "POST /api/projects": {"name": "another"},
     "POST /api/feedback": {"prompt": "Hi", "answers": ["Hello"], "thumb": "up"},
+    "POST /api/comparisons": {"a": "starter", "b": "starter", "prompts": ["Hi"], "judge": LIKES},
 }
 
 
@@ -283,6 +294,9 @@ NAMED_IN_BODIES: list[tuple[str, Callable[[dict[str, str], dict[str, str]], dict
     ("/v1/fine_tuning/jobs", lambda ids, own: {"model": ids["model"], "training_file": own["file_id"]}),
     ("/v1/chat/completions", lambda ids, own: {"model": ids["model"], "messages": [{"role": "user", "content": "Hi"}]}),
     ("/v1/completions", lambda ids, own: {"model": ids["model"], "prompt": "Hi"}),
+    ("/api/comparisons", lambda ids, own: {"a": ids["model"], "b": "starter", "prompts": ["Hi"], "judge": LIKES}),
+    ("/api/comparisons", lambda ids, own: {"a": "starter", "b": "starter", "prompts": ids["file_id"], "judge": LIKES}),
+    ("/api/comparisons", lambda ids, own: {"a": "starter", "b": "starter", "prompts": ["Hi"], "judge": ids["model"]}),
     ("/v1/embeddings", lambda ids, own: {"model": ids["model"], "input": "Hi"}),
     ("/v1/responses", lambda ids, own: {"model": ids["model"], "input": "Hi"}),
     ("/v1/responses", lambda ids, own: {"model": "starter", "input": "Hi", "previous_response_id": ids["response"]}),

@@ -18,6 +18,7 @@ from luthier.api.platform import Platform
 from luthier.client import Client, ClientError, each
 from luthier.jobs.tunings import Wanted
 from luthier.spec.accounts import NewKey, NewProject, ProjectSettings
+from luthier.spec.comparisons import NewComparison
 from luthier.spec.feedback import NewExport, NewFeedback
 from luthier.spec.plans import NewPlan
 from luthier.store.logged import Logged
@@ -111,6 +112,16 @@ def test_runs_and_their_parts(client: Client, platform: Platform):
     assert client.runs.metrics(job.id, name=["loss"]).series == {"train": {"step": [1], "loss": [2.5]}}
     assert client.runs.events(job.id).data[0].message == "m"
     assert client.runs.file(job.id, "metrics.jsonl").startswith('{"step": 1')
+
+
+def test_comparisons(client: Client, platform: Platform):
+    likes = {"type": "string_check", "name": "likes", "input": "{{sample.output_text}}", "reference": "Hi", "operation": "eq"}
+    made = client.comparisons.create(NewComparison(a="starter", b="starter", prompts=["Hi"], judge=likes, max_tokens=9))
+    assert client.comparisons.get(made.id) == made and [one.id for one in each(client.comparisons.list)] == [made.id]
+    assert (made.judge, made.max_tokens, made.max_prompts) == (likes, 9, 200) and client.comparisons.examples(made.id).data == []
+    assert client.comparisons.cancel(made.id).status == client.comparisons.get(made.id).status == "cancelled"
+    with pytest.raises(ClientError, match=r"starter is no reward model"):
+        client.comparisons.create(NewComparison(a="starter", b="starter", prompts=["Hi"], judge="starter"))
 
 
 def test_accounts(client: Client, platform: Platform, http: TestClient):

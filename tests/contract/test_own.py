@@ -28,7 +28,8 @@ def test_the_page_runs(served: Served, tmp_path: Path):
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
-    planned, run, learned = said(loop).splitlines()
+    planned, run, learned, compared = said(loop).splitlines()
     assert planned.startswith("True ") and "passed=True" in run
     assert re.fullmatch(r"\d+ ft:starter:luthier::\w{8}", learned) and int(learned.split()[0]) >= 10
+    assert re.match(r"(a|b|None) value=[\d.]+ low=[\d.]+ high=[\d.]+ value=", compared), compared
     assert re.fullmatch(r"There is no run ftjob-nothing\. run_not_found req_\w+\n", said(refusal))

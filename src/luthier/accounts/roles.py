@@ -28,6 +28,8 @@ PERMISSIONS = {
     "runs.verify": _LOOK,
     "models.read": _LOOK | {INFERENCE},
     "models.write": _WORK,
+    "sharing.read": _OVERSEE,
+    "sharing.write": _RULE,
     "inference.use": _WORK | {INFERENCE},
     "graders.use": _WORK,
     "stored.read": _LOOK,
@@ -47,8 +49,9 @@ PERMISSIONS = {
     "projects.write": _RULE,
 }
 
-EVERYWHERE = frozenset({"projects.write", "metrics.read"})
-"""What takes a key for every project: nobody raises the limits that were set for them, and figures are of all projects."""
+EVERYWHERE = frozenset({"projects.write", "sharing.write", "metrics.read"})
+"""What takes a key for every project: nobody raises the limits that were set for them, or puts a model before another project; figures are
+of all projects."""
 
 FOR_EVERYWHERE = _OVERSEE
 """Roles of which there are keys for every project."""

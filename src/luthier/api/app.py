@@ -12,6 +12,7 @@ from luthier.api import (
     audit,
     batches,
     chat,
+    comparisons,
     completions,
     embeddings,
     errors,
@@ -26,6 +27,7 @@ from luthier.api import (
     logs,
     models,
     moderations,
+    permissions,
     plans,
     projects,
     responses,
@@ -52,6 +54,7 @@ OPENAI = [
     uploads.router,
     batches.router,
     fine_tuning.router,
+    permissions.router,
     graders.router,
     models.router,
     chat.router,
@@ -68,7 +71,16 @@ OPENAI = [
 BATCHED = [chat.router, completions.router, responses.router, embeddings.router]
 """What a batch can ask."""
 
-OURS = [projects.router, keys.router, audit.router, logs.router, feedback.router, runs.router, plans.router]
+OURS = [
+    projects.router,
+    keys.router,
+    audit.router,
+    logs.router,
+    feedback.router,
+    runs.router,
+    plans.router,
+    comparisons.router,
+]
 """Under /api."""
 
 

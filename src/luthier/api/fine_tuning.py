@@ -72,7 +72,7 @@ def create(asked: Annotated[dict[str, Any], Body()], caller: Writes, here: Here,
         integrations=asked.get("integrations"),
         luthier=asked.get("luthier"),
     )
-    told = here.tunings.create(wanted, first=lambda connection: _refuse_over_quota(here, caller, connection))
+    told = here.tunings.create(wanted, first=lambda connection: refuse_more_jobs(here, caller, connection))
     note(here.database, caller, "jobs.create", told[0].id, {"model": model.name, "training_file": training}, request.state.request_id)
     return job_wire(*told)
 
@@ -147,7 +147,7 @@ def _found(here: Platform, job: str, caller: Caller) -> Told:
     return told
 
 
-def _refuse_over_quota(here: Platform, caller: Caller, connection: Connection) -> None:
+def refuse_more_jobs(here: Platform, caller: Caller, connection: Connection) -> None:
     """Raises `ApiError` where the project may have no further job. In the transaction that makes it: of two at once one is the last."""
     if why := here.accounts.may_create_job(caller.project, connection):
         raise ApiError(429, why, code="quota_exceeded", type="insufficient_quota", headers={"x-should-retry": "false"})

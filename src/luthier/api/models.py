@@ -40,6 +40,8 @@ def delete(model: str, caller: Writes, here: Here, request: Request) -> dict[str
     there = found(here, model, caller)
     if there.project is None:
         raise ApiError(403, f"The model '{model}' is a base; only tuned models can be deleted.", "model", "permission_denied")
+    if there.project != caller.project:
+        raise ApiError(403, f"The model '{model}' is another project's; only that one can delete it.", "model", "permission_denied")
     here.models.remove(there.name, caller.project)
     note(here.database, caller, "models.delete", there.name, {}, request.state.request_id)
     return {"id": model, "object": "model", "deleted": True}

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from luthier.accounts.accounts import Accounts
 from luthier.api.backend import Backend
+from luthier.jobs.comparisons import Comparisons
 from luthier.jobs.queue import Queue
 from luthier.jobs.runs import Runs
 from luthier.jobs.tunings import Tunings
@@ -19,6 +20,7 @@ from luthier.store.files import Files
 from luthier.store.home import Home
 from luthier.store.logged import Log
 from luthier.store.models import Models
+from luthier.store.sharing import Sharing
 from luthier.store.stored import Stored
 from luthier.store.uploads import Uploads
 
@@ -35,8 +37,10 @@ class Platform:
     queue: Queue
     tunings: Tunings
     runs: Runs
+    comparisons: Comparisons
     stored: Stored
     feedback: FeedbackStore
+    sharing: Sharing
     log: Log
     accounts: Accounts
     backend: Backend
@@ -64,8 +68,10 @@ def open_platform(home: Home, backend: Backend, price: Price = Price()) -> Platf
         queue=queue,
         tunings=Tunings(database, files, models, home.jobs),
         runs=Runs(database, home.jobs),
+        comparisons=Comparisons(database, models, home.jobs),
         stored=Stored(database),
         feedback=FeedbackStore(database),
+        sharing=Sharing(database),
         log=Log(database),
         accounts=Accounts(database, home.secret),
         backend=backend,

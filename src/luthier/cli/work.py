@@ -154,9 +154,46 @@ def _validate_check(folder: Path, request: "Request") -> "Outcome":
     return Outcome("failed", f"There is no file {missing[0]}.") if missing else Outcome("valid", "its files are there")
 
 
-DO: "dict[str, Callable[[Path, Request], Outcome]]" = {"train": _train, "check": _check, "tune": _tune}
+def _compare(folder: Path, request: "Request") -> "Outcome":
+    from luthier.jobs.process import Outcome
+    from luthier.recipes.contest import compete
+
+    assert request.contest is not None
+    _leave_when_asked(folder)
+    try:
+        return Outcome("succeeded", f"{compete(request.contest, folder):,} prompts")
+    except UserError as error:
+        return Outcome("failed", str(error).replace(f"{folder}/", ""))  # whoever asked for it knows no folder here
+
+
+def _leave_when_asked(folder: Path) -> None:
+    """For work whose every part is kept as soon as it is there: leaving takes no more than saying so."""
+    import signal
+
+    from luthier.jobs.process import Outcome
+
+    def leave(*_: object) -> None:
+        Outcome("paused", "what there is until now is kept").write(folder)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def _validate_compare(folder: Path, request: "Request") -> "Outcome":
+    from luthier.data.prompts import read_prompts
+    from luthier.jobs.process import Outcome
+
+    assert request.contest is not None
+    try:
+        return Outcome("valid", f"{len(read_prompts(str(folder / request.contest.prompts))):,} prompts")
+    except UserError as error:
+        return Outcome("failed", str(error).replace(f"{folder}/", ""))
+
+
+DO: "dict[str, Callable[[Path, Request], Outcome]]" = {"train": _train, "check": _check, "tune": _tune, "compare": _compare}
 VALIDATE: "dict[str, Callable[[Path, Request], Outcome]]" = {
     "train": _validate_train,
     "check": _validate_check,
     "tune": _validate_tune,
+    "compare": _validate_compare,
 }

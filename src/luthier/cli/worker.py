@@ -30,6 +30,9 @@ def command(
     save their state first.
     """
     from luthier.cli._offers import offers
+    from luthier.jobs.comparison_follower import ComparisonFollower
+    from luthier.jobs.comparisons import Comparisons
+    from luthier.jobs.follower import Follower
     from luthier.jobs.process import die_with
     from luthier.jobs.tuning_follower import TuningFollower
     from luthier.jobs.tunings import Tunings
@@ -51,7 +54,9 @@ def command(
     opened = Home(home, database)
     blobs = blobs_of(opened)
     models = Models(opened.database, blobs, opened.folder / "models")
-    follower = TuningFollower(Tunings(opened.database, Files(opened.database, blobs), models, opened.jobs))
-    worker = Worker(opened.database, there, slots, lease, say=lambda text: typer.echo(text), followers={"tune": follower})
+    tunings = Tunings(opened.database, Files(opened.database, blobs), models, opened.jobs)
+    compared = ComparisonFollower(Comparisons(opened.database, models, opened.jobs), tunings)
+    followers: dict[str, Follower] = {"tune": TuningFollower(tunings), "compare": compared}
+    worker = Worker(opened.database, there, slots, lease, say=lambda text: typer.echo(text), followers=followers)
     typer.echo(f"{worker.id}  takes jobs from {opened.database}")
     worker.run(until_idle)

@@ -3,7 +3,19 @@
 from luthier.client.client import Client, each
 from luthier.client.errors import ClientError
 from luthier.spec.accounts import NewKey, NewProject, ProjectSettings
+from luthier.spec.comparisons import NewComparison
 from luthier.spec.feedback import NewExport, NewFeedback
 from luthier.spec.plans import NewPlan
 
-__all__ = ["Client", "ClientError", "NewExport", "NewFeedback", "NewKey", "NewPlan", "NewProject", "ProjectSettings", "each"]
+__all__ = [
+    "Client",
+    "ClientError",
+    "NewComparison",
+    "NewExport",
+    "NewFeedback",
+    "NewKey",
+    "NewPlan",
+    "NewProject",
+    "ProjectSettings",
+    "each",
+]

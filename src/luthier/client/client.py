@@ -7,6 +7,7 @@ import httpx
 
 from luthier.client.accounts import Audit, Keys, Logs, Projects
 from luthier.client.asking import TIMEOUT_S, Asking
+from luthier.client.comparisons import Comparisons
 from luthier.client.feedback import FeedbackCalls
 from luthier.client.plans import Plans
 from luthier.client.runs import Runs
@@ -36,6 +37,7 @@ class Client:
         self._asking = Asking(base_url, api_key, project, timeout_s, http)
         self.runs = Runs(self._asking)
         self.plans = Plans(self._asking)
+        self.comparisons = Comparisons(self._asking)
         self.feedback = FeedbackCalls(self._asking)
         self.projects = Projects(self._asking)
         self.keys = Keys(self._asking)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.errors import UserError
+from luthier.spec.comparisons import Contest
 from luthier.spec.tuning import Tuning
 
 FILE, RUN_FILE, RUN = "job.json", "request.yaml", "run"
 """The request; for a training, its settings, and the run's folder."""
 
-KINDS = ("train", "check", "tune")
+KINDS = ("train", "check", "tune", "compare")
 
 
 class RequestError(UserError):
@@ -21,16 +22,23 @@ class RequestError(UserError):
 
 @dataclass(frozen=True)
 class Request:
-    """`files`: of a check. `tuning`: of an OpenAI fine-tuning job. `processes`: that train together."""
+    """`files`: of a check. `tuning`: of an OpenAI fine-tuning job. `processes`: that train together. `contest`: of a comparison."""
 
     kind: str
     files: tuple[str, ...] = ()
     tuning: Tuning | None = None
     processes: int = 1
+    contest: Contest | None = None
 
 
 def write(
-    folder: Path, kind: str, run_file: str | None = None, files: Sequence[str] = (), tuning: Tuning | None = None, processes: int = 1
+    folder: Path,
+    kind: str,
+    run_file: str | None = None,
+    files: Sequence[str] = (),
+    tuning: Tuning | None = None,
+    processes: int = 1,
+    contest: Contest | None = None,
 ) -> None:
     """Make a job's folder. A run file's text stands in it as it is; nobody changes it any more. Of a `tune` it is made by validation.
 
@@ -42,8 +50,8 @@ def write(
         if run_file is not None:
             (folder / RUN_FILE).write_text(run_file, encoding="utf-8")
         several = {"processes": processes} if processes > 1 else {}
-        asked = {"kind": kind, "files": list(files), **several, **({"tuning": tuning.model_dump(mode="json")} if tuning else {})}
-        (folder / FILE).write_text(json.dumps(asked), encoding="utf-8")
+        inner = {name: spec.model_dump(mode="json") for name, spec in (("tuning", tuning), ("contest", contest)) if spec is not None}
+        (folder / FILE).write_text(json.dumps({"kind": kind, "files": list(files), **several, **inner}), encoding="utf-8")
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -54,7 +62,8 @@ def read(folder: Path) -> Request:
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         tuning = Tuning.model_validate(found["tuning"]) if "tuning" in found else None
-        request = Request(found["kind"], tuple(found["files"]), tuning, int(found.get("processes", 1)))
+        contest = Contest.model_validate(found["contest"]) if "contest" in found else None
+        request = Request(found["kind"], tuple(found["files"]), tuning, int(found.get("processes", 1)), contest)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{folder} holds no job that can be read ({error}). Jobs are made by `luthier jobs submit`.") from error
     if request.kind not in KINDS:

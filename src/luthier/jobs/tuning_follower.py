@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import update
 
 from luthier.jobs import request
+from luthier.jobs.judges import run_of, with_folders
 from luthier.jobs.process import Outcome
 from luthier.jobs.records import Job, JobError, tell
 from luthier.jobs.tuning_events import Told, checkpoint_event, note_events, step_events
@@ -23,9 +24,6 @@ from luthier.store.tables import tunings as table
 
 RESULTS = "step_metrics.csv"
 RESULTS_PURPOSE = "fine-tune-results"
-
-JUDGED = ("score_model", "label_model")
-"""Graders that ask a model."""
 
 PERIOD_S = 1.0
 """Between two looks at a job's checkpoints."""
@@ -163,7 +161,7 @@ class TuningFollower:
             training_file=self._file(job, tuning.training_file),
             validation_file=self._file(job, tuning.validation_file) if tuning.validation_file else None,
             seed=tuning.seed,
-            grader=self._with_judges(job, details.get("grader")),
+            grader=with_folders(self.tunings.models, job.project, details.get("grader")),
             response_format=details.get("response_format"),
             luthier=ours,
             reward_model=str(self._run_of(job, judge)) if judge is not None else None,
@@ -171,28 +169,10 @@ class TuningFollower:
 
     def _run_of(self, job: Job, name: str) -> Path:
         """The run of a tuned reward model. Raises `UserError` where it is not on this machine."""
-        made = self.tunings.models.find(name, job.project).job
-        found = self.tunings.get(made, job.project) if made is not None else None
-        run = self._run(found[0]) if found is not None else None
-        if run is None or not run.is_dir():
+        run = run_of(self.tunings, job.project, name)
+        if run is None:
             raise JobError(f"`luthier.{OWN}`: {name} is no reward model that was tuned on this machine. Name one that a job here has made.")
         return run
-
-    def _with_judges(self, job: Job, grader: Any) -> Any:
-        """A grader, each model that it asks named by its folder here. Raises `UserError` for one that was tuned: a base judges."""
-        if not isinstance(grader, dict):
-            return grader
-        named = dict(grader)
-        if grader.get("type") in JUDGED and isinstance(grader.get("model"), str):
-            model = self.tunings.models.find(grader["model"], job.project)
-            if model.weights is not None:
-                raise JobError(
-                    f"The grader asks {model.name}, which was tuned; while a job runs, only bases judge. Name a base as its model."
-                )
-            named["model"] = model.base
-        if isinstance(grader.get("graders"), dict):
-            named["graders"] = {name: self._with_judges(job, inner) for name, inner in grader["graders"].items()}
-        return named
 
     def _file(self, job: Job, number: str) -> spec.TuningFile:
         file = self.tunings.files.for_job(job.project, number)

@@ -19,14 +19,20 @@ def needs_of(base: str, method: Mapping[str, Any], luthier: Mapping[str, Any] | 
     asked = (luthier or {}).get("method.name", (luthier or {}).get("method"))
     named = asked.get("name") if isinstance(asked, dict) else asked
     needs: dict[str, Any] = {} if named and is_path(str(named)) else {"method": str(named or METHODS[method["type"]])}
-    if _runs_python((method.get(method["type"]) or {}).get("grader")):
+    if runs_python((method.get(method["type"]) or {}).get("grader")):
         needs["sandbox"] = True
-    weights = sum(file.stat().st_size for file in Path(base).glob(WEIGHTS))
+    weights = weights_of(base)
     return {**needs, "memory_bytes": weights} if weights else needs
 
 
-def _runs_python(grader: Any) -> bool:
+def weights_of(base: str) -> int:
+    """Bytes of the weights in a model's folder."""
+    return sum(file.stat().st_size for file in Path(base).glob(WEIGHTS))
+
+
+def runs_python(grader: Any) -> bool:
+    """Whether a grader, or one within it, runs Python."""
     if not isinstance(grader, dict):
         return False
     inner = grader.get("graders")
-    return grader.get("type") == "python" or (isinstance(inner, dict) and any(map(_runs_python, inner.values())))
+    return grader.get("type") == "python" or (isinstance(inner, dict) and any(map(runs_python, inner.values())))

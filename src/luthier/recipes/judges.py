@@ -52,9 +52,14 @@ def open_judge(names: Sequence[str], say: Callable[[str], None] = lambda _: None
     (name,) = names
     component = _component(name)
     say(f"Opening the judge {name}")
+    return judge_of(_shown(name), component)
+
+
+def judge_of(name: str, component: Component) -> Judge:
+    """A reward as a judge: of both answers at once where its settings name both, else of each by itself. Raises `UserError`."""
     reward = rewards.reward(component, "judge")
     looks_at_both = BOTH in json.dumps(component.settings, default=str)
-    return ByBoth(_shown(name), reward) if looks_at_both else ByScore(_shown(name), reward)
+    return ByBoth(name, reward) if looks_at_both else ByScore(name, reward)
 
 
 def _component(name: str) -> Component:

@@ -14,7 +14,7 @@ from luthier.store import garbage
 from luthier.store.blobs import Blob, Blobs, Chunks
 from luthier.store.database import Database, now
 from luthier.store.ids import new
-from luthier.store.tables import batches, files, jobs, tunings
+from luthier.store.tables import batches, comparisons, files, jobs, tunings
 
 LIMIT_VARIABLE = "LUTHIER_FILE_BYTES"
 """The largest file that is taken in one request, in bytes."""
@@ -180,10 +180,12 @@ def _file(connection: Connection, id: str, *where: ColumnElement[bool]) -> File 
 
 
 def _not_needed() -> ColumnElement[bool]:
-    """Of files that nothing needs which has not ended: no job, no batch."""
+    """Of files that nothing needs which has not ended: no job, no comparison, no batch."""
     tuned = select(tunings.c.job).join(jobs, jobs.c.id == tunings.c.job).where(jobs.c.finished_at.is_(None))
+    compared = select(comparisons.c.job).join(jobs, jobs.c.id == comparisons.c.job).where(jobs.c.finished_at.is_(None))
     asked = select(batches.c.id).where(batches.c.status.in_(WORKING), batches.c.input_file == files.c.id)
-    return ~exists(tuned.where(or_(tunings.c.training_file == files.c.id, tunings.c.validation_file == files.c.id))) & ~exists(asked)
+    trained = tuned.where(or_(tunings.c.training_file == files.c.id, tunings.c.validation_file == files.c.id))
+    return ~exists(trained) & ~exists(compared.where(comparisons.c.prompts == files.c.id)) & ~exists(asked)
 
 
 def _alive() -> ColumnElement[bool]:

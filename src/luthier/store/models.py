@@ -15,6 +15,7 @@ from luthier.spec.run import ModelSpec
 from luthier.store import garbage
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database, now
+from luthier.store.sharing import usable_by
 from luthier.store.tables import aliases, bases, models
 from luthier.text.folder import local_folder
 
@@ -52,7 +53,7 @@ class Models:
         self.database, self.blobs, self.folder = database, blobs, folder
 
     def find(self, name: str, project: str) -> Model:
-        """The model that `name` stands for: a base, a tuned model of this project, or an alias of one.
+        """The model that `name` stands for: a base, a tuned model of this project or shared with it, or an alias of one.
 
         Raises:
             ModelNotFound: none does.
@@ -60,7 +61,7 @@ class Models:
         with self.database.read() as connection:
             wanted = name
             for _ in range(MOST_ALIASES):
-                tuned = connection.execute(select(models).where(models.c.name == wanted, models.c.project == project)).first()
+                tuned = connection.execute(select(models).where(models.c.name == wanted, usable_by(project))).first()
                 if tuned is not None:
                     return Model(**tuned._mapping)
                 base = connection.execute(select(bases).where(bases.c.name == wanted)).first()
@@ -78,7 +79,7 @@ class Models:
         """Every model that a project can use, bases first, each by its own name."""
         with self.database.read() as connection:
             found = [Model(row.name, row.folder, row.created_at) for row in connection.execute(select(bases).order_by(bases.c.name))]
-            tuned = connection.execute(select(models).where(models.c.project == project).order_by(models.c.created_at, models.c.name))
+            tuned = connection.execute(select(models).where(usable_by(project)).order_by(models.c.created_at, models.c.name))
             return [*([] if any(m.name == STARTER for m in found) else [_starter()]), *found, *(Model(**row._mapping) for row in tuned)]
 
     def aliases(self) -> dict[str, str]:

@@ -5,9 +5,12 @@ Times are seconds since the epoch by the database's own clock (`database.now`), 
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, Table, Text, UniqueConstraint
 
+from luthier.store.comparison_tables import comparison_examples as comparison_examples
+from luthier.store.comparison_tables import comparisons as comparisons
 from luthier.store.feedback_tables import feedback as feedback
 from luthier.store.feedback_tables import feedback_completions as feedback_completions
 from luthier.store.naming import metadata as metadata
+from luthier.store.sharing_tables import shared_models as shared_models
 
 jobs = Table(
     "jobs",

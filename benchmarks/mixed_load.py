@@ -45,6 +45,7 @@ FAULTS_SHOWN = 10
 class Held:
     """What a process holds."""
 
+    pid: int
     num_fds: int
     num_threads: int
     rss: int
@@ -77,7 +78,7 @@ async def _measured(server: Server, seconds: float, outcome: Outcome, seed: int)
         made = await client.post(f"{server.url.removesuffix('/v1')}/api/keys", json={"role": "member", "name": "a crowd"})
         place = Place(server.url, server.key, made.json()["value"], ("starter", *server.names))
     await _load(place, WARM_S, outcome.seen, seed)
-    await _idle(place, server)
+    outcome.faults += await _idle(place, server)
     outcome.before = _held(server)
     began = time.monotonic()
     await _load(place, seconds, outcome.seen, seed + 1)
@@ -145,7 +146,7 @@ def _processes(server: Server) -> dict[str, psutil.Process]:
 
 
 def _held(server: Server) -> dict[str, Held]:
-    return {name: Held(p.num_fds(), p.num_threads(), p.memory_info().rss) for name, p in _processes(server).items()}
+    return {name: Held(p.pid, p.num_fds(), p.num_threads(), p.memory_info().rss) for name, p in _processes(server).items()}
 
 
 async def _busy_share(server: Server) -> float:
@@ -175,6 +176,8 @@ def _grown(outcome: Outcome) -> list[str]:
         if after is None:
             found.append(f"The {name} is not there any more.")
             continue
+        if after.pid != before.pid:
+            found.append(f"The {name} was started again.")
         for what, more, most in (
             ("file descriptors", after.num_fds - before.num_fds, MORE_FDS),
             ("threads", after.num_threads - before.num_threads, MORE_THREADS),

@@ -41,17 +41,22 @@ class Server:
 
 @dataclass(frozen=True)
 class PeerSettings:
-    """How `transformers serve` is set: its type of number, and its attention function."""
+    """How `transformers serve` is set: its type of number, its attention function, and the threads that compute."""
 
     dtype: str
     attention: str
+    threads: int
 
     def __str__(self) -> str:
-        return f"{self.dtype}, {self.attention}"
+        return f"{self.dtype}, {self.attention}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
-PEER_SWEEP = [PeerSettings(dtype, attention) for dtype in ("bfloat16", "float32") for attention in ("sdpa", "eager")]
-"""All that it has for a CPU: `--compile` needs a C++ compiler, and flash attention a GPU."""
+CORES = os.cpu_count() or 1
+PEER_SWEEP = [
+    *(PeerSettings(dtype, attention, CORES) for dtype in ("bfloat16", "float32") for attention in ("sdpa", "eager")),
+    *(PeerSettings(dtype, "sdpa", CORES - 1) for dtype in ("bfloat16", "float32") if CORES > 1),
+]
+"""All that it has for a CPU: `--compile` needs a C++ compiler, and flash attention a GPU. With a core left to the clients, too, as here."""
 
 
 @contextmanager
@@ -118,7 +123,7 @@ def peer(folder: Path, settings: PeerSettings, scratch: Path) -> Iterator[Server
     options = ["--continuous-batching", "--device", "cpu", "--port", str(PEER_PORT), "--cb-max-memory-percent", PEER_MEMORY]
     options += ["--dtype", settings.dtype, "--attn-implementation", settings.attention]
     with log.open("w") as out:
-        env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(settings.threads)}
         process = subprocess.Popen([program, "serve", *options, str(folder)], stdout=out, stderr=out, env=env)
     try:
         began = time.perf_counter()

@@ -88,6 +88,7 @@ async def _client(client: httpx.AsyncClient, server: Server, number: int, until:
                     await asyncio.sleep(0.1)
                     continue
                 async for line in answer.aiter_lines():
+                    load.failures += line.startswith('data: {"error"')
                     if time.perf_counter() > until:
                         break
                     if '"content":' in line and '"content":""' not in line.replace(" ", ""):
@@ -132,7 +133,6 @@ class Row(msgspec.Struct, frozen=True):
     failures: int
     peer_failures: int
     peer_settings: str
-    threads: int
     measured: str
 
 
@@ -195,7 +195,6 @@ def _row(shape: str, key: tuple[int, int], loads: list[Load], beside: list[Load]
         failures=sum(load.failures for load in loads),
         peer_failures=sum(load.failures for load in beside),
         peer_settings="" if settings is None else str(settings),
-        threads=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
         measured=datetime.now().isoformat(timespec="minutes"),
     )
 

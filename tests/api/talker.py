@@ -21,7 +21,10 @@ def echo(ask: Ask) -> str:
 
 
 class Talker:
-    """`rule`: what is said; it may give a `Fault`. `delay_s`: before each answer. It counts what it is asked, and what was hung up on."""
+    """`rule`: what is said; it may give a `Fault`. `delay_s`: before each answer. It counts what it is asked, and what was hung up on.
+
+    `told`: how it says that things are.
+    """
 
     def __init__(self, rule: Callable[[Ask], str | Fault] = echo, delay_s: float = 0.0) -> None:
         self.anew(rule, delay_s)
@@ -30,6 +33,7 @@ class Talker:
         """As if it had just been made."""
         self.rule, self.delay_s = rule, delay_s
         self.asked: list[Ask] = []
+        self.told: State | None = None
         self.most_at_once = self.at_once = self.hung_up = 0
 
     def start(self) -> None:
@@ -65,7 +69,7 @@ class Talker:
         return Embedded(vectors=tuple(vectors))
 
     async def state(self) -> State | None:
-        return None
+        return self.told
 
     async def load(self, base: str, adapter: str | None = None) -> Done:
         return Done()

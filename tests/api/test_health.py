@@ -12,7 +12,7 @@ from luthier.api.platform import Platform, open_platform
 from luthier.api.traces import provider_to
 from luthier.errors import SettingsError
 from luthier.jobs.tunings import Wanted
-from luthier.spec.serving import Price
+from luthier.spec.serving import ModelCounts, Price, State
 from luthier.store.home import Home
 
 
@@ -67,6 +67,55 @@ def test_figures_tell_what_each_project_has_used_and_what_its_jobs_have_cost(tmp
         assert line in told, told
     memory = next(line for line in told.splitlines() if line.startswith("luthier_gateway_memory_bytes"))
     assert float(memory.split()[1]) > 20e6
+
+
+def test_figures_tell_how_the_sampler_is_and_what_each_model_did(tmp_path: Path):
+    """Buckets add up: 3 of 10 answers began within 0.1 s, 7 within 0.5 s, and 3 took longer."""
+    talker = Talker()
+    base = "/secret/place/starter"
+    talker.told = State(
+        pid=1,
+        uptime_s=60.0,
+        memory_bytes=123_456,
+        waiting=2,
+        running=3,
+        requests=10,
+        overloaded=4,
+        cancelled=5,
+        failed=6,
+        first_token_bounds=(0.1, 0.5),
+        first_token_counts=(3, 4, 3),
+        first_token_sum_s=7.5,
+        models=(
+            ModelCounts(base=base, requests=8, prompt_tokens=80, completion_tokens=40, cached_tokens=20),
+            ModelCounts(base=base, adapter="/secret/place/ft-mine/", requests=2, prompt_tokens=9, completion_tokens=7, cached_tokens=5),
+        ),
+    )
+    opened = open_platform(Home(str(tmp_path / "home")), talker)  # type: ignore[arg-type]
+    client = TestClient(create_app(opened), headers={"authorization": f"Bearer {opened.accounts.first_key()}"})
+    told = client.get("/metrics").text
+    opened.database.close()
+    lines = [
+        "luthier_sampler_up 1.0",
+        "luthier_sampler_memory_bytes 123456.0",
+        "luthier_sampler_waiting 2.0",
+        "luthier_sampler_running 3.0",
+        "luthier_sampler_requests_total 10.0",
+        "luthier_sampler_overloaded_total 4.0",
+        "luthier_sampler_cancelled_total 5.0",
+        "luthier_sampler_failed_total 6.0",
+        'luthier_sampler_first_token_seconds_bucket{le="0.1"} 3.0',
+        'luthier_sampler_first_token_seconds_bucket{le="0.5"} 7.0',
+        'luthier_sampler_first_token_seconds_bucket{le="+Inf"} 10.0',
+        "luthier_sampler_first_token_seconds_count 10.0",
+        "luthier_sampler_first_token_seconds_sum 7.5",
+    ]
+    for adapter, counts in (("", (8, 80, 40, 20)), ("ft-mine", (2, 9, 7, 5))):
+        kinds = ("model_requests", "prompt_tokens", "completion_tokens", "cached_tokens")
+        for kind, count in zip(kinds, counts, strict=True):
+            lines.append(f'luthier_sampler_{kind}_total{{adapter="{adapter}",base="starter"}} {count:.1f}')
+    assert set(lines) <= set(told.splitlines()), told
+    assert "secret" not in told
 
 
 def test_without_a_price_none_is_told(platform: Platform):

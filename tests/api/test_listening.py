@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
@@ -122,3 +127,48 @@ def test_a_slow_client_that_goes_on_is_answered():
             return answer
 
     assert asyncio.run(told()).startswith(b"HTTP/1.1 200")
+
+
+STREAMS = """
+import asyncio, sys
+from luthier.api.server import listen, serve
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"first", "more_body": True})
+    await asyncio.to_thread(sys.stdin.readline)
+    await send({"type": "http.response.body", "body": b"last"})
+
+opened = listen("127.0.0.1", 8541)
+print(opened.getsockname()[1], flush=True)
+serve(app, opened)
+print("left", flush=True)
+"""
+"""Goes on with an answer when it is told a line."""
+
+
+def test_who_is_being_answered_at_sigterm_hears_the_end():
+    """Nobody new is let in meanwhile, and what comes after `serve` is done: a worker is told to leave there."""
+    with subprocess.Popen([sys.executable, "-c", STREAMS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        port = int(process.stdout.readline())
+        with httpx.stream("GET", f"http://127.0.0.1:{port}/", timeout=20) as answer:
+            told = answer.iter_text()
+            assert next(told) == "first"
+            process.send_signal(signal.SIGTERM)
+            while is_open(port):
+                time.sleep(0.01)
+            print(file=process.stdin, flush=True)
+            assert list(told) == ["last"]
+        assert process.stdout.read() == "left\n"
+    assert process.returncode == 0
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return False
+    return True

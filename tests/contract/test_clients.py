@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,19 @@ def test_the_command_line_of_instructor(served: Served, told: dict[str, str], tr
     ]
     said = tmp_path / "said"
     with said.open("w") as out:
-        watching = subprocess.Popen(command, env=told, stdout=out, stderr=subprocess.STDOUT)
+        # a suite that runs in the background of a shell has SIGINT ignored, and so would this
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        watching = subprocess.Popen(command, env=told, stdout=out, stderr=subprocess.STDOUT, preexec_fn=heard)
     try:
         done = _of_suffix(served, "watched", watching)
         time.sleep(3)  # for it to see the end, too
     finally:
         watching.send_signal(signal.SIGINT)
-        watching.wait(30)
+        try:
+            watching.wait(30)
+        finally:
+            watching.kill()
+            watching.wait()
     table = said.read_text(encoding="utf-8")
     (row,) = [line for line in table.splitlines() if line.startswith("│") and done.id in line]
     assert "succeeded" in row and done.fine_tuned_model in row and done.training_file in row, table

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from luthier.jobs.judges import run_of
 from luthier.jobs.leases import Leases
 from luthier.jobs.queue import Queue
 from luthier.jobs.records import JobError
@@ -14,6 +15,7 @@ from luthier.store.blobs import FolderBlobs
 from luthier.store.database import Database
 from luthier.store.files import Files
 from luthier.store.models import Model, ModelNotFound, Models
+from luthier.store.sharing import Sharing
 
 JUDGE = {"type": "score_model", "name": "g", "model": "gpt-4o-mini", "input": [{"role": "user", "content": "{{sample.output_text}}"}]}
 MULTI = {"type": "multi", "name": "m", "graders": {"g": JUDGE}, "calculate_output": "g"}
@@ -84,3 +86,26 @@ def test_what_no_worker_here_has_is_said_when_a_job_is_made(tunings: Tunings):
     leases.here("large", "host", 2, {**offers, "memory_bytes": 2**34, "sandbox": True})
     again, _ = tunings.create(wanted)
     assert [event.level for event in Queue(tunings.database).events(again.id)] == ["info", "info"]
+
+
+def test_a_job_goes_on_although_what_it_started_from_was_deleted(tunings: Tunings, tmp_path: Path):
+    """The model that it makes goes with the base that it began with."""
+    start, _ = tuned(tunings)
+    base = tunings.models.find("starter", "default").base
+    file = tunings.files.create("default", "t.jsonl", "fine-tune", [b"{}\n"])
+    method = {"type": "supervised", "supervised": {"hyperparameters": {}}}
+    job, _ = tunings.create(Wanted("default", tunings.models.find(start, "default"), start, method, file.id, seed=1))
+    follower, held = TuningFollower(tunings), Queue(tunings.database).get(job.id)
+    folder = follower.begun(held, validate=True)
+    (folder / "request.yaml").write_text(f"method: sft\nmodel: {{path: {base}}}\ndata: {{train: [t.jsonl]}}\n")
+    tunings.models.remove(start, "default")
+    assert follower._made(held, {"adapter_model.safetensors": "0"}).base == base
+
+
+def test_a_reward_model_of_another_project_judges_where_it_is_shared(tunings: Tunings):
+    name, run = tuned(tunings)
+    run.mkdir(parents=True)
+    with pytest.raises(ModelNotFound):
+        run_of(tunings, "proj_other", name)
+    Sharing(tunings.database).share(name, ["proj_other"])
+    assert run_of(tunings, "proj_other", name) == run == run_of(tunings, "default", name)

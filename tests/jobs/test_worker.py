@@ -17,8 +17,10 @@ from tests.jobs.conftest import MakeJob
 from luthier.jobs import request
 from luthier.jobs.process import Outcome, Work, die_with
 from luthier.jobs.queue import Asked, Queue
-from luthier.jobs.worker import Worker
-from luthier.store.database import Database
+from luthier.jobs.records import Job, JobError
+from luthier.jobs.worker import Running, Worker
+from luthier.store.blobs import StorageError
+from luthier.store.database import Database, DatabaseError
 
 OFFERS = {"kind": ["check", "train"], "method": ["sft"], "memory_bytes": 2**34}
 
@@ -166,3 +168,61 @@ def test_files_are_looked_at_beside_what_runs_one_at_a_time(queue: Queue, databa
     finally:
         for running in worker.running:
             running.work.kill()
+
+
+class Faulty:
+    """A follower that fails as it is told."""
+
+    def __init__(self, **faults: Exception) -> None:
+        self.faults = faults
+
+    def _fail(self, name: str) -> None:
+        if error := self.faults.pop(name, None):
+            raise error
+
+    def begun(self, job: Job, validate: bool) -> Path:
+        self._fail("begun")
+        return Path(job.folder)
+
+    def going_on(self, job: Job) -> None:
+        self._fail("going_on")
+
+    def ended(self, job: Job, status: str, outcome: Outcome) -> None:
+        self._fail("ended")
+
+
+@pytest.mark.parametrize("when", ["going_on", "ended"])
+@pytest.mark.parametrize("error", [StorageError("the store does not answer"), DatabaseError("the database is locked")])
+def test_what_passes_fails_no_job(queue: Queue, database: Database, a_check: MakeJob, when: str, error: Exception):
+    number = queue.submit(a_check()).id
+    Worker(database, OFFERS, followers={"check": Faulty(**{when: error})}).run(until_idle=True)
+    assert queue.get(number).status == "succeeded"
+
+
+def test_a_store_that_does_not_answer_is_waited_for(queue: Queue, database: Database, a_check: MakeJob):
+    number = queue.submit(a_check()).id
+    Worker(database, OFFERS, followers={"check": Faulty(begun=OSError(28, "No space left on device"))}).run(until_idle=True)
+    job = queue.get(number)
+    assert (job.status, job.failures) == ("validating_files", 1)
+    assert any("could not be brought to its worker. Trying again in" in event.message for event in queue.events(number))
+
+
+def test_a_job_that_cannot_go_on_fails_and_its_process_ends(queue: Queue, database: Database, a_check: MakeJob):
+    worker = Worker(database, OFFERS, followers={"check": Faulty(going_on=JobError("What it goes on from is gone."))})
+    job = queue.submit(a_check())
+    held = worker.leases.claim(worker.id, OFFERS)
+    assert held is not None
+    work = Work.__new__(Work)
+    work.folder, work.process = Path(job.folder), subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    assert worker._look(Running(held, work))
+    assert (queue.get(job.id).status, queue.get(job.id).error) == ("failed", "What it goes on from is gone.")
+    assert work.process.poll() == -signal.SIGKILL
+
+
+def test_a_folder_that_was_not_made_to_its_end_is_made_again(tmp_path: Path):
+    folder = tmp_path / "job"
+    folder.mkdir()
+    request.write(folder, "check", files=["a.jsonl"])
+    assert request.read(folder).files == ("a.jsonl",)
+    with pytest.raises(FileExistsError):
+        request.write(folder, "check")

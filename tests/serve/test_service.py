@@ -240,6 +240,16 @@ def test_a_model_that_cannot_be_loaded_says_why_in_the_state(house: House, toy_f
     assert state.status == "refused" and "damaged" in state.reason
 
 
+def test_a_model_whose_answers_cannot_be_drawn_is_refused(house: House, tmp_path: Path) -> None:
+    """The first GPT keeps nothing of what it has read, so that there is nothing to go on from."""
+    error = house.ask(chat(toy_model(tmp_path / "gpt-1", "openai-gpt")))[0].error
+    assert error is not None and error.kind == "internal"
+    assert "is not served: answers drawn token by token would not be those that it was trained to give" in error.message
+    assert "past_key_values" in error.message
+    state = next(base for base in house.state.bases if base.folder == str(tmp_path / "gpt-1"))
+    assert state.status == "refused" and state.reason == error.message
+
+
 def test_a_client_that_hangs_up_frees_its_room(house: House, roomy_folder: Path) -> None:
     async def hang_up() -> tuple[int, int]:
         before = house.state.cancelled

@@ -30,6 +30,7 @@ from luthier.api import (
     permissions,
     plans,
     projects,
+    reference,
     responses,
     runs,
     stored,
@@ -91,7 +92,7 @@ def create_app(platform: Platform, traces: "TracerProvider | None" = None) -> Fa
         version=version("luthier"),
         summary="Fine-tuning as OpenAI's clients know it, on your own hardware.",
         lifespan=_lifespan,
-        docs_url="/docs",
+        docs_url=None,  # FastAPI's page fetches scripts from elsewhere
         redoc_url=None,
         default_response_class=errors.JsonResponse,
         redirect_slashes=False,
@@ -104,6 +105,7 @@ def create_app(platform: Platform, traces: "TracerProvider | None" = None) -> Fa
     for router in OURS:
         app.include_router(router, prefix="/api")
     app.include_router(health.router)
+    app.add_route("/docs", reference.docs, include_in_schema=False)
     app.add_middleware(SoundBodies)
     app.add_middleware(Door)
     app.add_middleware(AzurePaths)

@@ -11,9 +11,9 @@ from luthier.api.files import telling
 from luthier.api.fine_tuning import refuse_more_jobs
 from luthier.api.graders import grader_fault
 from luthier.api.pages import After, listed
+from luthier.api.places import places, without
 from luthier.api.platform import Here, Platform
 from luthier.jobs.comparisons import Comparing
-from luthier.jobs.judges import grader_models
 from luthier.jobs.records import JobError
 from luthier.spec.comparisons import Comparison, ComparisonExample, ComparisonExamples, ComparisonStatus, NewComparison
 from luthier.spec.wire import Page
@@ -132,17 +132,4 @@ def _wire(here: Platform, found: Comparing) -> Comparison:
     told |= {"id": job.id, "status": job.status, "created_at": int(job.created_at)}
     told |= {name: None if at is None else int(at) for name, at in (("started_at", job.started_at), ("finished_at", job.finished_at))}
     told |= {"a": found.a, "b": found.b, "prompts": found.prompts, "result": found.found}
-    return Comparison(**told, reason=_without_places(here, found) if job.error else None)
-
-
-def _without_places(here: Platform, found: Comparing) -> str:
-    """Why it failed, models by their names and without the platform's own folder."""
-    text = found.job.error or ""
-    judge = found.wanted.judge
-    for name in (found.a, found.b, *([judge] if isinstance(judge, str) else grader_models(judge))):
-        try:
-            base = here.models.find(name, found.job.project).base
-        except ModelNotFound:
-            continue
-        text = text.replace(base, name) if base.startswith("/") else text
-    return text.replace(f"{here.home.folder}/", "")
+    return Comparison(**told, reason=without(job.error, places(here, job.project)) if job.error else None)

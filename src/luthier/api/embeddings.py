@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from luthier.api.asking import error_of, model_of, placed, unless_gone
+from luthier.api.asking import LINEAGE, error_of, headers_of, model_of, placed, unless_gone
 from luthier.api.auth import Caller, may
 from luthier.api.chat_request import Asked
 from luthier.api.errors import ApiError, JsonResponse
 from luthier.api.metering import metered_embedding
 from luthier.api.platform import Here
 from luthier.spec.serving import Embed
+from luthier.store.models import Model
 
 router = APIRouter(prefix="/embeddings", tags=["Embeddings"])
 
@@ -40,7 +41,10 @@ class EmbeddingRequest(Asked):
 
 @router.post("")
 async def create(asked: EmbeddingRequest, caller: Uses, here: Here, request: Request) -> Response:
-    """A vector of length 1 for each input. `dimensions`: only so many of its numbers, made to length 1 again."""
+    """A vector of length 1 for each input. `dimensions`: only so many of its numbers, made to length 1 again.
+
+    Of a model that was tuned whole, they are its own; of an adapter, its base's.
+    """
     model = await anyio.to_thread.run_sync(model_of, asked.model, request, here, caller)
     place = await anyio.to_thread.run_sync(placed, model, here)
     wanted = Embed(base=place["base"], inputs=_inputs(asked), key=caller.key)
@@ -50,7 +54,13 @@ async def create(asked: EmbeddingRequest, caller: Uses, here: Here, request: Req
     here.tokens[caller.project, model.name, "prompt"] += told.num_tokens
     data = [{"object": "embedding", "index": index, "embedding": _wire(vector, asked)} for index, vector in enumerate(told.vectors)]
     usage = {"prompt_tokens": told.num_tokens, "total_tokens": told.num_tokens}
-    return JsonResponse({"object": "list", "data": data, "model": asked.model or model.name, "usage": usage})
+    return JsonResponse({"object": "list", "data": data, "model": asked.model or model.name, "usage": usage}, headers=_headers(model))
+
+
+def _headers(model: Model) -> dict[str, str]:
+    """An adapter takes no part in its base's vectors, which is said."""
+    told = headers_of(model)
+    return {LINEAGE: f"{told[LINEAGE]}; vectors of its base"} if model.kind == "adapter" else told
 
 
 def _inputs(asked: EmbeddingRequest) -> Any:

@@ -39,7 +39,7 @@ router = APIRouter(prefix="/feedback", tags=["Feedback"])
 Reads = Annotated[Caller, Depends(may("feedback.read"))]
 Writes = Annotated[Caller, Depends(may("feedback.write"))]
 MakesFiles = Annotated[Caller, Depends(may("files.write"))]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=100)]
 
 PREFIX = "feedback_"
 MOST_EXPORTED = 100_000

@@ -54,7 +54,7 @@ UPLOAD_FORM = {
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(tags=["files"])
+router = APIRouter(tags=["Files"])
 
 NO_ROOM = "There is no room left on this server. Nothing of this was kept. Ask who runs it to make room, then send it again."
 STORE_FAILS = "The store of files fails at the moment. Nothing of this was kept. Try again."

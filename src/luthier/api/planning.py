@@ -12,6 +12,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from luthier.api.errors import ApiError
+from luthier.api.places import without
 
 log = logging.getLogger("luthier.api")
 
@@ -49,7 +50,7 @@ class Planner:
         if b"Traceback (most recent call last)" in done.stderr:
             log.error("a plan failed: %s", done.stderr.decode("utf-8", "replace"))
             raise ApiError(500, "The planning process failed. The server's log says why.", code="internal_error", type="server_error")
-        said, wrong = (_replaced(text.decode("utf-8", "replace"), shown) for text in (done.stdout, done.stderr))
+        said, wrong = (without(text.decode("utf-8", "replace"), shown) for text in (done.stdout, done.stderr))
         try:
             found: dict[str, Any] = json.loads(said)
         except ValueError:
@@ -70,9 +71,3 @@ class Planner:
                     f"The plan was not made within {self.time_limit_s:.0f} s. Plan it without its files, or on the server:  luthier plan"
                 )
                 raise ApiError(400, message, code="plan_timeout") from None
-
-
-def _replaced(text: str, shown: Mapping[str, str]) -> str:
-    for hidden, name in shown.items():
-        text = text.replace(hidden, name)
-    return text

@@ -1,6 +1,6 @@
 """Runs: the trainings of the project, with the facts of their records, their figures, and their files by name."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
@@ -9,6 +9,7 @@ from luthier.api.auth import Caller, may
 from luthier.api.errors import ApiError
 from luthier.api.files import disposition
 from luthier.api.pages import After, listed
+from luthier.api.places import named_alone, places, without
 from luthier.api.platform import Here, Platform
 from luthier.jobs.runs import Found, RunOnDisk
 from luthier.spec.runs import (
@@ -24,13 +25,12 @@ from luthier.spec.runs import (
     RunStatus,
 )
 from luthier.spec.wire import Page
-from luthier.store.models import ModelNotFound
 
 router = APIRouter(prefix="/runs", tags=["Runs"])
 
 Reads = Annotated[Caller, Depends(may("runs.read"))]
 
-FILES: tuple[RunFileName, ...] = ("run.yaml", "record.json", "metrics.jsonl", "events.jsonl", "samples.jsonl", "comparison.jsonl")
+FILES: tuple[RunFileName, ...] = get_args(RunFileName)
 LARGEST = 2**31 - 1
 
 
@@ -106,13 +106,9 @@ def _found(here: Platform, job: str, caller: Caller) -> tuple[Found, RunOnDisk]:
 
 
 def _hidden(here: Platform, found: Found) -> dict[str, str]:
-    """Places on the server, and what stands for them: a model for the folder of its base, nothing for the platform's own folder."""
-    hidden = {f"{here.home.folder}/": ""}
-    try:
-        base = here.models.find(found.model, found.job.project).base if found.model is not None else ""
-    except ModelNotFound:
-        base = ""
-    return {base: str(found.model), **hidden} if base.startswith("/") else hidden
+    """Places on the server, and what stands for them; of a run that was submitted there, those that its settings name, too."""
+    hidden = places(here, found.job.project)
+    return {**named_alone(here.runs.read(found, hidden).settings), **hidden} if found.model is None else hidden
 
 
 def _facts(found: Found, run: RunOnDisk) -> dict[str, Any]:
@@ -140,7 +136,7 @@ def _facts(found: Found, run: RunOnDisk) -> dict[str, Any]:
         "peak_memory_bytes": record.get("peak_memory_bytes"),
         "certificate": _certificate(record),
         "best_loss": evaluation.get("best_loss"),
-        "reason": record.get("reason") or record.get("alarm") or job.error,
+        "reason": record.get("reason") or record.get("alarm") or (without(job.error, run.hide) if job.error else None),
         "parents": record.get("parent") or [],
     }
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: FastAPI, opened: socket.socket) -> None:
-    """Answer requests until SIGTERM or SIGINT; those under way are answered first."""
+    """Answer requests until SIGTERM or SIGINT; those under way are answered first. Returns after SIGTERM; for the main thread."""
     config = uvicorn.Config(
         app,
         http=Patient,
@@ -80,7 +81,11 @@ def serve(app: FastAPI, opened: socket.socket) -> None:
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=75,
     )
-    uvicorn.Server(config).run(sockets=[opened])
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again at its end: this process has a worker to wait for
+    try:
+        uvicorn.Server(config).run(sockets=[opened])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

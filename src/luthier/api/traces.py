@@ -1,5 +1,6 @@
 """Traces, where they are asked for: a span for each request, sent where OpenTelemetry's traces are gathered. Extra `otel`."""
 
+import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,6 @@ def provider_to(where: str) -> "TracerProvider":
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
     except ImportError as error:
         raise SettingsError("Traces need OpenTelemetry. Install it with:  pip install 'luthier[otel]'") from error
-    import sys
-
     made = TracerProvider(resource=Resource.create({"service.name": "luthier", "service.version": version("luthier")}))
     if where == CONSOLE:
         made.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(out=sys.stderr)))
@@ -53,7 +52,8 @@ class Traced:
             await self.app(scope, receive, send)
             return
         above = self._propagate.extract({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
-        with self.tracer.start_as_current_span(scope["method"], above, self._trace.SpanKind.SERVER) as span:
+        kind = self._trace.SpanKind.SERVER
+        with self.tracer.start_as_current_span(scope["method"], above, kind, record_exception=False, set_status_on_exception=False) as span:
 
             async def told(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -65,4 +65,8 @@ class Traced:
                 await send(message)
 
             span.set_attributes({"http.request.method": scope["method"], "luthier.request_id": scope["state"]["request_id"]})
-            await self.app(scope, receive, told)
+            try:
+                await self.app(scope, receive, told)
+            except Exception:  # its text may hold what was asked
+                span.set_status(self._trace.StatusCode.ERROR)
+                raise

@@ -31,7 +31,7 @@ PART_FORM = {
     }
 }
 
-router = APIRouter(tags=["uploads"])
+router = APIRouter(tags=["Uploads"])
 
 
 class NewUpload(BaseModel):

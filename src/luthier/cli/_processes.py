@@ -183,7 +183,7 @@ def end_with_parent() -> None:
 def _passing_on(team: Sequence[Member]) -> Iterator[None]:
     def send(number: int, frame: FrameType | None) -> None:
         for member in team:
-            if member.process.poll() is None:
+            if member.process.returncode is None:
                 member.process.send_signal(number)
 
     before = {number: signal.signal(number, send) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -31,6 +31,9 @@ MACHINES = "LUTHIER_MACHINES"
 PASSED_ON = ("LUTHIER_", "HF_", "OMP_", "GLOO_", "NCCL_", "TOKENIZERS_")
 """Beginnings of the environment's names that hold for the processes, too."""
 
+KEPT_BACK = frozenset({"LUTHIER_SECRET", "LUTHIER_DATABASE", "LUTHIER_FILES", "LUTHIER_API_KEY", "HF_TOKEN"})
+"""What no process of a training needs, and no cluster is told."""
+
 PLACES_S = 120.0
 """How long places may be busy with something else."""
 
@@ -60,7 +63,7 @@ def run_on(address: str, processes: int, arguments: Sequence[str]) -> int:
         _, host, port, meeting = found[0]
         together = len(set(machines)) == 1
         meet = {MEETING: meeting} if together else {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
-        own = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+        own = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON) and name not in KEPT_BACK}
         team: list[_There] = []
         for rank, (actor, machine) in enumerate(zip(actors, machines, strict=True)):
             size = {"RANK": rank, "WORLD_SIZE": processes, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, MACHINES: len(set(machines))}

@@ -56,12 +56,12 @@ def command(
     listening = listen(host, port)
     _greet(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}", str(opened.folder), platform.accounts.first_key())
     with ExitStack() as stack:
+        if spans is not None:
+            stack.callback(spans.shutdown)  # sends what is left
         if worker:
             told = {VARIABLE: str(opened.folder), DATABASE_VARIABLE: opened.database.url.render_as_string(hide_password=False)}
             stack.enter_context(kept_running([sys.executable, "-m", "luthier.cli", "worker"], told))
         serve(create_app(platform, spans), listening)
-    if spans is not None:
-        spans.shutdown()  # sends what is left
 
 
 def _greet(url: str, folder: str, key: str | None) -> None:

@@ -15,8 +15,11 @@ from luthier.spec.wire import Wire
 HERE = "http://127.0.0.1:8321"
 """Where `luthier serve` answers if nobody said otherwise."""
 
-ADDRESSES, KEYS = ("LUTHIER_BASE_URL", "OPENAI_BASE_URL"), ("LUTHIER_API_KEY", "OPENAI_API_KEY")
-"""Variables that say where the gateway is, and with which key: those that an old script has serve as well."""
+ADDRESSES = ("LUTHIER_BASE_URL", "OPENAI_BASE_URL")
+"""Variables that say where the gateway is: the one that an old script has serves as well."""
+
+OURS = "lt-"
+"""With this keys of gateways begin; one of another service in OPENAI_API_KEY is not sent to them."""
 
 PROJECT = "luthier-project"
 TIMEOUT_S = 120.0
@@ -36,7 +39,7 @@ class Asking:
         http: httpx.Client | None = None,
     ) -> None:
         address = (base_url or _told(ADDRESSES) or HERE).rstrip("/").removesuffix("/v1").removesuffix("/api")
-        key = api_key or _told(KEYS)
+        key = api_key or (_key() if http is None else None)
         self._headers = {**({"authorization": f"Bearer {key}"} if key else {}), **({PROJECT: project} if project else {})}
         self._address = address if http is None or base_url else ""
         self._own = http is None
@@ -81,6 +84,8 @@ class Asking:
         headers = {**self._headers, **({"content-type": "application/json"} if sent is not None else {})}
         try:
             answered = self._http.request(method, f"{self._address}{path}", params=asked, content=sent, headers=headers)
+        except httpx.ReadTimeout as error:
+            raise ClientError(f"{method} {path} was not answered in time, and may be done all the same. `timeout_s` gives more.") from error
         except httpx.HTTPError as error:
             where = self._address or "the given connection"
             raise ClientError(f"{where} does not answer ({error}). Is `luthier serve` running there?") from error
@@ -112,3 +117,9 @@ def _refused(answered: httpx.Response) -> ClientError:
 
 def _told(variables: tuple[str, ...]) -> str | None:
     return next((value for name in variables if (value := os.environ.get(name))), None)
+
+
+def _key() -> str | None:
+    """That the environment has for a gateway, if any."""
+    other = os.environ.get("OPENAI_API_KEY", "")
+    return os.environ.get("LUTHIER_API_KEY") or (other if other.startswith(OURS) else None)

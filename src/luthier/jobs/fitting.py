@@ -18,7 +18,7 @@ from luthier.store.tables import jobs, workers
 ONLY_TO_RUN = ("memory_bytes", "devices", "cores")
 
 LOOKED_AT = 1000
-"""Open jobs that are looked at, for one that a worker can do, or for those that none can."""
+"""Open jobs that are looked at at once, for one that a worker can do; and in all, for those that none can."""
 
 Offers = Mapping[str, Any]
 
@@ -97,6 +97,7 @@ def tell_of_misfits(connection: Connection, silent_s: float, number: str | None 
     """Note with each open job, or with one, that no living worker can run it; each such sentence once."""
     offered = living(connection, silent_s)
     waiting = select(jobs).where(jobs.c.status.in_(OPEN), jobs.c.lease.is_(None)).limit(LOOKED_AT)
+    waiting = waiting.order_by(jobs.c.id).with_for_update(skip_locked=True)  # two workers would tell the same of one at the same moment
     for row in connection.execute(waiting if number is None else waiting.where(jobs.c.id == number)).all():
         job = job_of(row)
         if why := misfit(job.needs, offered):

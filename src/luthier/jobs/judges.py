@@ -29,8 +29,8 @@ def with_folders(models: Models, project: str, grader: Any) -> Any:
 
 def run_of(tunings: Tunings, project: str, name: str) -> Path | None:
     """The run that made a tuned model; None where it is not on this machine. Raises `ModelNotFound`."""
-    made = tunings.models.find(name, project).job
-    found = tunings.get(made, project) if made is not None else None
+    model = tunings.models.find(name, project)  # the project's, or shared with it
+    found = tunings.get(model.job, model.project) if model.job is not None else None
     run = tunings.folder / Path(found[0].folder).name / RUN if found is not None else None
     return run if run is not None and run.is_dir() else None
 

@@ -6,7 +6,8 @@ it says of the job is taken any more.
 """
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, delete, exists, insert, or_, select, update
@@ -46,8 +47,7 @@ class Leases:
         with self.database.write() as connection:
             if self._watch.trusts(connection.execute(select(now())).scalar_one()):
                 _release_the_silent(connection)
-            for row in connection.execute(_claimable(statuses)).all():
-                job = job_of(row)
+            for job in _claimable(connection, statuses):
                 if not fits(needed(job.status, job.needs), offers) or not _locked(connection, job):
                     continue
                 lease = secrets.token_hex(16)
@@ -94,7 +94,7 @@ class Leases:
             return get(connection, job.id)
 
     def again(self, job: Job, reason: str) -> Job:
-        """It failed in a way that is worth another try: back into the queue, after a while; failed, after too many.
+        """It failed in a way that is worth another try: after a while it waits for its next step again; failed, after too many.
 
         Raises:
             LeaseLost: it is no longer this worker's.
@@ -104,7 +104,8 @@ class Leases:
         wait = min(BACKOFF_S * 2**job.failures, LONGEST_BACKOFF_S)
         with self.database.write() as connection:
             held = self._held(connection, job)
-            move(connection, held, "queued", **{**ending("queued"), "not_before": now() + wait, "failures": held.failures + 1})
+            status = held.status if held.status in OPEN else "queued"  # files that were not looked at to the end are looked at again
+            move(connection, held, status, **{**ending(status), "not_before": now() + wait, "failures": held.failures + 1})
             tell(connection, job.id, f"{reason} Trying again in {wait:.0f} s.", "warn")
             return get(connection, job.id)
 
@@ -135,19 +136,20 @@ class Leases:
             return [dict(row._mapping) for row in rows]
 
 
-def _claimable(statuses: Collection[str]) -> Any:
-    """Open jobs whose time has come and whose dependencies have succeeded."""
+def _claimable(connection: Connection, statuses: Collection[str]) -> Iterator[Job]:
+    """Open jobs whose time has come and whose dependencies have succeeded, in order, some at a time."""
     needed = jobs.alias("needed")
     waits = exists().where(
         and_(job_dependencies.c.job == jobs.c.id, needed.c.id == job_dependencies.c.needs, needed.c.status != "succeeded")
     )
     come = or_(jobs.c.not_before <= now(), jobs.c.not_before > now() + LONGEST_BACKOFF_S)  # the latter before the clock was set back
-    return (
-        select(jobs)
-        .where(jobs.c.status.in_(statuses), jobs.c.lease.is_(None), come, ~waits)
-        .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
-        .limit(LOOKED_AT)
-    )
+    query = select(jobs).where(jobs.c.status.in_(statuses), jobs.c.lease.is_(None), come, ~waits)
+    query = query.order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id).limit(LOOKED_AT)
+    for start in count(0, LOOKED_AT):
+        rows = connection.execute(query.offset(start)).all()
+        yield from map(job_of, rows)
+        if len(rows) < LOOKED_AT:
+            return
 
 
 def _locked(connection: Connection, job: Job) -> bool:

@@ -66,7 +66,7 @@ class Work:
             return Outcome(**json.loads((self.folder / OUTCOME).read_text(encoding="utf-8")))
         except FileNotFoundError:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-            return Outcome("failed", f"The job's process {how} without a word; {self.folder / LOG} holds what it printed.", again=True)
+            return Outcome("failed", f"The job's process {how} without a word; {LOG} in its folder holds what it printed.", again=True)
 
     def stop(self) -> None:
         """Ask it to save its state and leave."""

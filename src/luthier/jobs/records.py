@@ -86,7 +86,7 @@ def job_of(row: Row[Any]) -> Job:
 def tell(
     connection: Connection, number: str, message: str, level: str = "info", key: str | None = None, data: dict[str, Any] | None = None
 ) -> None:
-    """Note what happened to a job. With a `key` that was told before, nothing; only the job's holder tells such, so nobody races."""
+    """Note what happened to a job. With a `key` that was told before, nothing. Tell such of a job that you hold, or have locked."""
     before = select(job_events.c.number).where(job_events.c.job == number, job_events.c.key == key)
     if key is not None and connection.execute(before).first() is not None:
         return

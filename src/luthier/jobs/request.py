@@ -1,6 +1,7 @@
 """What a job is asked to do, as files in its folder: everything that its process needs to know."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,16 +43,25 @@ def write(
 ) -> None:
     """Make a job's folder. A run file's text stands in it as it is; nobody changes it any more. Of a `tune` it is made by validation.
 
+    The request comes last, and whole: a folder without one was not made to its end, and is made again.
+
     Raises:
-        FileExistsError: the folder is there.
+        FileExistsError: there is a request. OSError: it cannot be written; nothing of it is left.
     """
-    folder.mkdir(parents=True)
+    if (folder / FILE).exists():
+        raise FileExistsError(f"{folder / FILE} is there already.")
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         if run_file is not None:
             (folder / RUN_FILE).write_text(run_file, encoding="utf-8")
         several = {"processes": processes} if processes > 1 else {}
         inner = {name: spec.model_dump(mode="json") for name, spec in (("tuning", tuning), ("contest", contest)) if spec is not None}
-        (folder / FILE).write_text(json.dumps({"kind": kind, "files": list(files), **several, **inner}), encoding="utf-8")
+        partial = folder / f".{FILE}.partial"
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump({"kind": kind, "files": list(files), **several, **inner}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(folder / FILE)
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise

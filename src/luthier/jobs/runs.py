@@ -11,14 +11,14 @@ from sqlalchemy import Select, select, tuple_
 
 from luthier.jobs.records import Job, job_of
 from luthier.jobs.request import RUN
-from luthier.jobs.tuning_steps import METRICS, Line, plan_of
+from luthier.jobs.tuning_steps import EVENTS, METRICS, RECORD, Line, plan_of
 from luthier.spec import yaml_core
 from luthier.store.database import Database
 from luthier.store.tables import jobs, tunings
 
 KINDS = ("tune", "train")
 
-RUN_FILE, RECORD, EVENTS = "run.yaml", "record.json", "events.jsonl"
+RUN_FILE = "run.yaml"
 
 
 @dataclass(frozen=True)

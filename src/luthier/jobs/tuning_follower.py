@@ -131,7 +131,8 @@ class TuningFollower:
         """What holds for every model of a job: what its weights go with, and what it was made from."""
         tuning = self._tuning(job)
         run = load_run(str(self._folder(job) / request.RUN_FILE))
-        start = self.tunings.models.find(tuning.model, job.project)
+        asked = request.read(self._folder(job)).tuning  # as it was begun: what it goes on from may have been deleted since
+        assert asked is not None
         lineage = {
             "base": tuning.base,
             "model": tuning.model,
@@ -142,7 +143,7 @@ class TuningFollower:
             "template_arguments": dict(run.model.template_arguments),
         }
         kind = "adapter" if ADAPTER_FILE in weights else "model"
-        return Model("", start.base, 0.0, kind=kind, lineage=lineage)
+        return Model("", asked.model, 0.0, kind=kind, lineage=lineage)
 
     def _asked(self, job: Job, tuning: Tuning) -> spec.Tuning:
         """The job as its process is given it."""

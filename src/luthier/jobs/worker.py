@@ -18,7 +18,11 @@ from luthier.jobs.follower import Follower
 from luthier.jobs.leases import LEASE_S, Leases
 from luthier.jobs.process import Outcome, Work
 from luthier.jobs.records import Job, LeaseLost
+from luthier.store.blobs import StorageError
 from luthier.store.database import Database, DatabaseError
+
+PASSING = (DatabaseError, StorageError)
+"""What is no job's fault, and may be over at the next look."""
 
 PERIOD_S = 0.5
 """Between two looks at the queue and at the processes."""
@@ -78,12 +82,15 @@ class Worker:
         try:
             self._appear()
             taken = self._take() if not self.leaving.is_set() else 0
-            ended = [running for running in self.running if self._look(running)]
-        except DatabaseError as error:  # the processes go on; a lease that runs out meanwhile is found out
+            ended = 0
+            for running in list(self.running):
+                if self._look(running):
+                    self.running.remove(running)
+                    ended += 1
+        except PASSING as error:  # the processes go on; a lease that runs out meanwhile is found out
             self.say(f"{error} Trying again.")
             time.sleep(PERIOD_S)
             return False
-        self.running = [running for running in self.running if running not in ended]
         return bool(taken or ended)
 
     def _appear(self) -> None:
@@ -102,6 +109,11 @@ class Worker:
                 follower = self.followers.get(job.kind)
                 folder = follower.begun(job, validate) if follower else Path(job.folder)
                 self.running.append(Running(job, Work(folder, validate)))
+            except (StorageError, OSError) as error:  # a full disk, a store that does not answer: not the job's fault
+                self.say(f"{job.id}  {error}")
+                self.leases.again(job, "Its files could not be brought to its worker.")
+            except DatabaseError:
+                raise
             except UserError as error:
                 self._give_up(job, str(error))
         return taken
@@ -123,6 +135,8 @@ class Worker:
         if follower := self.followers.get(job.kind):
             try:
                 follower.ended(job, status, outcome)
+            except PASSING:
+                raise
             except UserError as error:
                 if status == "failed":
                     raise
@@ -142,6 +156,12 @@ class Worker:
         except LeaseLost:
             running.work.kill()
             self.say(f"{running.job.id}  is another worker's by now; let go")
+            return True
+        except PASSING:
+            raise
+        except UserError as error:
+            running.work.kill()
+            self._give_up(running.job, str(error))
             return True
         if wanted == "cancelled":
             running.work.kill()

@@ -170,7 +170,7 @@ def _difference(model: PreTrainedModel, packing: Packing, rows: list[Example], a
     for number, expected in enumerate(alone):
         mine = stream.token_sequence == number  # every token but the first is scored, so reads cover all but the last
         got = hidden[stream.read_at[mine]]
-        worst = max(worst, float((got - expected[:-1]).norm() / expected[:-1].norm()))
+        worst = _worse(worst, (got - expected[:-1]).norm() / expected[:-1].norm())
     return worst
 
 
@@ -190,7 +190,7 @@ def _difference_when_drawn(model: PreTrainedModel, packing: Packing, head: HeadS
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
     for number, ids in enumerate(asked):
         own = model(input_ids=torch.from_numpy(ids)[None].to(model.device), use_cache=False).logits[0, -FED - 1 :].float()
-        worst = max(worst, float((torch.stack([rows_of[number] for rows_of in found]) - own).norm() / own.norm()))
+        worst = _worse(worst, (torch.stack([rows_of[number] for rows_of in found]) - own).norm() / own.norm())
     return worst
 
 
@@ -248,3 +248,8 @@ def _head_candidates(text: PreTrainedConfig) -> list[HeadSpec]:
     cap = getattr(text, "final_logit_softcapping", None)
     caps = [None] if cap is None else [float(cap), None]
     return [HeadSpec(float(scale), softcap) for softcap in caps for scale in scales]
+
+
+def _worse(worst: float, difference: Tensor) -> float:
+    """The larger; what is no number is worse than any."""
+    return max(worst, float(difference.nan_to_num(nan=float("inf"))))

@@ -1,5 +1,6 @@
 """A comparison of two models, as our own interface is asked for it and tells it, and as the process that makes it is given it."""
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -56,6 +57,8 @@ class NewComparison(Spec):
     def _is_short(self) -> Self:
         given = self.prompts if isinstance(self.prompts, list) else []
         length = sum(len(one) if isinstance(one, str) else sum(len(turn.content) for turn in one) for one in given)
+        if isinstance(self.judge, dict) and len(json.dumps(self.judge)) > MOST_CHARACTERS:
+            raise ValueError(f"`judge` has more than {MOST_CHARACTERS:,} characters. Make the grader shorter.")
         if length > MOST_CHARACTERS:
             raise ValueError(f"`prompts` has {length:,} characters, and at most {MOST_CHARACTERS:,} can come along. Upload them as a file.")
         return self

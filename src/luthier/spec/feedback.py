@@ -32,6 +32,9 @@ Value = Annotated[str, StringConstraints(max_length=512)]
 
 SAYS = ("thumb", "scores", "ranks", "correction")
 
+MOST_BYTES = 1_000_000
+"""Of prompt, answers, tools and correction together, as JSON; a context of 128,000 tokens is about half of it."""
+
 
 class NewFeedback(Spec):
     """What somebody says about an answer, or about several to one prompt. One of `thumb`, `scores`, `ranks` and `correction`."""
@@ -86,6 +89,8 @@ class NewFeedback(Spec):
         for name in ("answers", "tools", "model"):
             if self.prompt is None and getattr(self, name):
                 raise ValueError(f"`{name}` goes with `prompt`; a stored completion has its own. Leave it out.")
+        if (size := len(self.model_dump_json(include={"prompt", "answers", "tools", "correction"}))) > MOST_BYTES:
+            raise ValueError(f"Feedback has at most {MOST_BYTES:,} bytes of prompt, answers, tools and correction; this one has {size:,}.")
         if self.ranks and self.choice is not None:
             raise ValueError("`choice` has no effect with `ranks`, which are about all answers. Leave it out.")
         return self

@@ -90,7 +90,7 @@ class FeedbackStore:
         """The newest first, those before the one with this number."""
         query = select(feedback).where(feedback.c.project == project, *which.conditions).order_by(feedback.c.number.desc())
         found: list[Entry] = []
-        size = min(limit, AT_ONCE)
+        size = AT_ONCE if which.metadata else min(limit, AT_ONCE)
         while len(found) < limit:
             page = self._read((query.where(feedback.c.number < before) if before is not None else query).limit(size))
             found += [entry for entry in page if which.has(entry.metadata)]

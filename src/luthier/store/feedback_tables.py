@@ -22,6 +22,7 @@ feedback = Table(
     Column("metadata", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     Index("ix_feedback_project", "project", "number"),
+    sqlite_autoincrement=True,  # the id of what was taken back is never another's
 )
 
 feedback_completions = Table(  # what feedback is about, where that is stored here

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("metadata", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_feedback"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_feedback_project", "feedback", ["project", "number"])
     op.create_table(
